@@ -1,0 +1,110 @@
+"""The Merkle tree of RFC 6962 §2.1, grown at its right edge. Pure: nothing but hashing.
+
+A log keeps of its tree the *frontier*: the roots of the complete subtrees that its leaves fall into, one for each
+bit that is set in the log's size. That is all that is needed to go on, and to know the root. Besides, the root of
+every complete block of 256 leaves, and of 256 such blocks, and so on, is handed out as it completes: these are the
+hashes of the tiles above the lowest (C2SP tlog-tiles), which make proofs cheap.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+HASH_BYTES = 32
+TILE_HEIGHT = 8
+"""A tile spans 8 levels of the tree: 256 hashes wide."""
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+
+class BlockRoot(NamedTuple):
+    """The root of one complete block: ``256 ** level`` leaves, beginning at leaf ``index * 256 ** level``."""
+
+    level: int
+    index: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """A log's size and the roots of its complete subtrees, the smallest first."""
+
+    size: int = 0
+    roots: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size < 0 or len(self.roots) != self.size.bit_count():
+            raise ValueError(f"a frontier of size {self.size} has {self.size.bit_count()} roots, not {len(self.roots)}")
+
+    def to_bytes(self) -> bytes:
+        """The roots, 32 bytes each, the smallest subtree's first."""
+        return b"".join(self.roots)
+
+    @classmethod
+    def from_bytes(cls, size: int, data: bytes) -> "Frontier":
+        """The frontier that ``to_bytes`` wrote. Raises ``ValueError`` where length and size disagree."""
+        if len(data) % HASH_BYTES:
+            raise ValueError(f"a frontier is a multiple of {HASH_BYTES} bytes long, not {len(data)}")
+        return cls(size, tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)))
+
+    def root(self) -> bytes:
+        """The tree's root: RFC 6962 §2.1, ``MTH``."""
+        if not self.roots:
+            return EMPTY_ROOT
+        root = self.roots[0]
+        for left in self.roots[1:]:
+            root = hash_node(left, root)
+        return root
+
+
+def hash_leaf(data: bytes) -> bytes:
+    """RFC 6962 §2.1: ``SHA-256(0x00 || data)``."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def hash_node(left: bytes, right: bytes) -> bytes:
+    """RFC 6962 §2.1: ``SHA-256(0x01 || left || right)``."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def append(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[BlockRoot]]:
+    """The frontier after ``leaves`` (leaf hashes, in order), and the roots of the blocks that they completed.
+
+    Goes up level by level: the nodes that are new at a level, with the one that waited there for its right
+    sibling, pair up to the new nodes of the next; a node left without a sibling is the new frontier's there.
+    """
+    waiting = _by_level(frontier)
+    grown: list[bytes] = []
+    blocks: list[BlockRoot] = []
+    nodes = list(leaves)
+    first = frontier.size
+    level = 0
+    while nodes or waiting:
+        if level and level % TILE_HEIGHT == 0:
+            blocks += [BlockRoot(level // TILE_HEIGHT, first + at, root) for at, root in enumerate(nodes)]
+        left = waiting.pop(level, None)
+        if left is not None:
+            nodes.insert(0, left)
+            first -= 1
+        if len(nodes) % 2:
+            grown.append(nodes.pop())
+        nodes = _pair(nodes)
+        first //= 2
+        level += 1
+    return Frontier(frontier.size + len(leaves), tuple(grown)), blocks
+
+
+def root_of(leaves: Iterable[bytes]) -> bytes:
+    """The root of a tree with these leaf hashes."""
+    return append(Frontier(), list(leaves))[0].root()
+
+
+def _by_level(frontier: Frontier) -> dict[int, bytes]:
+    levels = [level for level in range(frontier.size.bit_length()) if frontier.size >> level & 1]
+    return dict(zip(levels, frontier.roots, strict=True))
+
+
+def _pair(nodes: list[bytes]) -> list[bytes]:
+    sha256 = hashlib.sha256  # looked up once: this is the hottest loop of an append
+    return [sha256(b"\x01" + left + right).digest() for left, right in zip(nodes[::2], nodes[1::2], strict=True)]

@@ -1,0 +1,243 @@
+"""What every store promises. Whole operations, never "run this SQL"; each store writes its own.
+
+Truth: accounts with their heads, entries, block roots, users, tokens. Derived, and rebuilt from the records at will:
+the search index.
+
+Concurrency: any number of processes may use one store at the same time (a server, commands); whoever appends reads
+the account's head in the same transaction that moves it. Within a process, all operations may be called
+concurrently from one event loop.
+"""
+
+import enum
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from whodid.errors import WhodidError
+from whodid.merkle import Frontier
+from whodid.records import Event, Kind
+
+
+class Role(enum.StrEnum):
+    """What a user may do in the account. DESIGN.md §6 says which role opens what."""
+
+    ADMINISTRATOR = "administrator"
+    POWER_USER = "power_user"
+    USER = "user"
+    AUDITOR = "auditor"
+    SECURITY_MANAGER = "security_manager"
+    SERVICE = "service"
+
+
+class Scope(enum.StrEnum):
+    """What a token may be used for; one a token."""
+
+    API = "api"
+    API_READONLY = "api-readonly"
+    SECURITY_LOGS = "security-logs"
+    LOGS_WRITE = "logs-write"
+    PIPELINE = "pipeline"
+    PIPELINE_READONLY = "pipeline-readonly"
+    REGISTRY = "registry"
+    REGISTRY_READONLY = "registry-readonly"
+    TASKS = "tasks"
+    TASKS_READONLY = "tasks-readonly"
+
+
+class Account(Struct, frozen=True):
+    """A tenant, with the head of its log."""
+
+    no: int
+    """The store's own number for the account; never shown outside."""
+    name: str
+    created_ms: int
+    frontier: Frontier
+    identity_version: int
+    """Counts the changes of the account's users and tokens. A check of a caller holds as long as this stands."""
+
+
+class User(Struct, frozen=True):
+    """A user of an account. ``email`` is unique in the account, whatever its case."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+    active: bool
+    created_ms: int
+
+
+class Token(Struct, frozen=True):
+    """An access token of a user. Its text is nowhere: only ``digest``, the SHA-256 of it (32 bytes)."""
+
+    id: str
+    user_id: str
+    name: str
+    """Unique among the owner's tokens that have not been expired by the owner."""
+    scope: Scope
+    digest: bytes
+    created_ms: int
+    expires_ms: int
+    expired_ms: int | None = None
+    """When its owner expired it, before its time; None if not."""
+
+
+class Credential(NamedTuple):
+    """A token with its owner and account, as they stood together at one moment."""
+
+    token: Token
+    user: User
+    account: Account
+
+
+class PutUser(Struct, frozen=True):
+    """Add a user, or replace the user with the same id."""
+
+    user: User
+
+
+class PutToken(Struct, frozen=True):
+    """Add a token, or replace the token with the same id."""
+
+    token: Token
+
+
+IdentityChange: TypeAlias = PutUser | PutToken
+
+
+class Submission(Struct, frozen=True):
+    """What is appended to one account's log as one: all of it or nothing."""
+
+    account_no: int
+    events: list[Event]
+    changes: tuple[IdentityChange, ...] = ()
+    """Changes of users and tokens that are made in the same transaction."""
+    identity_version: int | None = None
+    """The version under which the caller was checked; the store refuses what was checked under another one."""
+
+
+class Receipt(Struct, frozen=True):
+    """Where the events of a submission stand in the account's log, one number for each event, in order."""
+
+    seqs: list[int]
+    duplicates: frozenset[int] = frozenset()
+    """The places (in the submission) of events that were recorded before; their ``seqs`` are the old ones."""
+
+
+Result: TypeAlias = Receipt | WhodidError
+
+
+class Query(Struct, frozen=True):
+    """Which records of one log: all conditions at once, in the window ``[since_ms, until_ms)`` of ``createdAt``."""
+
+    account_no: int
+    kind: Kind
+    since_ms: int
+    until_ms: int
+    limit: int
+    equals: tuple[tuple[str, str], ...] = ()
+    """Pairs of an indexed key and its exact value."""
+
+
+class Entry(NamedTuple):
+    """A record at its place in the account's log."""
+
+    seq: int
+    kind: Kind
+    created_ms: int
+    salt: bytes
+    commitment: bytes
+    record: bytes
+
+
+class Finding(Struct, frozen=True):
+    """Something that a check of the store found wrong."""
+
+    account: str
+    seq: int | None
+    """The first entry concerned; None where it is no single entry."""
+    problem: str
+
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called now and then during long work with what is done and what there is to do, in entries."""
+
+
+class Store(Protocol):
+    """Keeps accounts, logs, users and tokens.
+
+    Raises ``StoreUnavailable`` where the disk or the database fails: then nothing of the operation was done, or, if
+    the failure hit the very end of a commit, all of it (a producer that brings its own ``_id`` finds out by
+    repeating the request).
+    """
+
+    async def append(self, batch: list[Submission]) -> list[Result]:
+        """Commit a batch in one transaction; its results, in order. When it returns, everything is durable.
+
+        A submission is refused by itself, with the error as its result, while the others are committed:
+        ``StaleIdentity``, ``IdConflict`` (``index`` is the place in the submission), ``NameTaken``, ``NotFound``.
+        Accepted events get the next numbers of their account in the order given, without gaps, except duplicates:
+        an event whose own ``_id`` is recorded with the same content is not stored again.
+        """
+        ...
+
+    async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
+        """Add an account whose log begins with ``first``. Raises ``NameTaken``."""
+        ...
+
+    async def accounts(self) -> list[Account]:
+        """All accounts, by name."""
+        ...
+
+    async def account(self, name: str) -> Account | None:
+        """The account of this name."""
+        ...
+
+    async def identity_version(self, account_no: int) -> int | None:
+        """The account's current identity version; None if there is no such account."""
+        ...
+
+    async def credential(self, digest: bytes) -> Credential | None:
+        """The token whose text has this SHA-256, with owner and account; whether they are valid is not judged."""
+        ...
+
+    async def users(self, account_no: int) -> list[User]:
+        """All users of an account, by address."""
+        ...
+
+    async def user(self, account_no: int, *, email: str) -> User | None:
+        """The account's user with this address, whatever its case."""
+        ...
+
+    async def addresses(self, account_no: int) -> dict[str, str]:
+        """Each user's id and address, of all users of the account."""
+        ...
+
+    async def tokens(self, account_no: int) -> list[Token]:
+        """All tokens of an account, the newest first."""
+        ...
+
+    async def newest(self, query: Query) -> list[bytes]:
+        """The newest matching records, at most ``limit``, newest first; everything acknowledged before is seen."""
+        ...
+
+    def entries(self, account_no: int, first: int = 0) -> AsyncIterator[list[Entry]]:
+        """The account's log from ``first`` on, by sequence, in chunks; up to what was there when a chunk was read."""
+        ...
+
+    def window(self, account_no: int, since_ms: int, until_ms: int, kind: Kind | None) -> AsyncIterator[list[Entry]]:
+        """The entries with ``createdAt`` in the window, oldest first, in chunks. Goes by the log, not by the search index."""
+        ...
+
+    async def check(self, progress: Progress) -> list[Finding]:
+        """Walk the whole store and compare everything derived with what it is derived from; empty: all is well."""
+        ...
+
+    async def rebuild_search(self, progress: Progress) -> int:
+        """Make the search index anew from the records; the number of entries indexed. Appends may go on meanwhile."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of everything."""
+        ...

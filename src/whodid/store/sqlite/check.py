@@ -1,0 +1,208 @@
+"""The check of a whole store: everything that is derived is made again and compared. Reads only.
+
+What is checked, numbered as in the code:
+
+1. the file itself, as SQLite sees it;
+2. per account: sequence numbers without gaps, each commitment made of its salt and record, each record of the
+   account, kind and time that its row says, and found by its ``_id``;
+3. per account: the frontier and the block roots, grown anew from the commitments;
+4. nothing that belongs to no account;
+5. the search index: exactly the terms of the records, no more and no fewer.
+
+All of it is one snapshot, so a server may append meanwhile; the write-ahead log grows as long as the check lasts.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import apsw
+import msgspec
+import zstandard
+
+from whodid.commitment import commit
+from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
+from whodid.records import Kind, parse_record, parse_time
+from whodid.store.base import Account, Finding, Progress
+from whodid.store.sqlite import identity
+from whodid.store.sqlite.compression import Decompressor
+from whodid.store.sqlite.search import TermMaker
+from whodid.store.sqlite.writer import TIE_BITS, stored_ids
+
+MOST_FINDINGS = 1000
+"""A check stops when it has found this much: the store is beyond an entry-by-entry report."""
+
+_ENTRIES = """
+    SELECT seq, time_key, kind, salt, commitment, dictionary, record
+    FROM entry WHERE account_no = ? AND seq > ? ORDER BY seq LIMIT 5000
+"""
+_MASK = (1 << 64) - 1
+
+
+class _Row(NamedTuple):
+    """A row of ``entry``."""
+
+    seq: int
+    time_key: int
+    kind: int
+    salt: bytes
+    commitment: bytes
+    dictionary: int
+    frame: bytes
+
+
+class TooManyFindings(Exception):  # noqa: N818 (ends the check, and is not an error)
+    """The check has found enough."""
+
+
+def check(connection: apsw.Connection, progress: Progress) -> list[Finding]:
+    """Everything that is wrong with the store, up to ``MOST_FINDINGS``; empty: nothing is."""
+    run = _Check(connection, progress)
+    connection.execute("BEGIN")  # one snapshot for all steps
+    try:
+        run.file()
+        for account in identity.accounts(connection):
+            run.account(account)
+        run.strays()
+        run.search()
+    except TooManyFindings:
+        pass
+    finally:
+        connection.execute("ROLLBACK")
+    return run.findings
+
+
+class _Check:
+    """One check while it runs."""
+
+    def __init__(self, connection: apsw.Connection, progress: Progress) -> None:
+        self.findings: list[Finding] = []
+        self._connection = connection
+        self._progress = progress
+        self._read = Decompressor(connection)
+        self._terms = TermMaker()
+        self._ids: dict[bytes, _Row] = {}
+        self._terms_count = 0
+        self._terms_digest = 0
+        self._done = 0
+        self._total = int(connection.execute("SELECT coalesce(sum(size), 0) FROM account").get)
+
+    def file(self) -> None:
+        """Step 1."""
+        for (problem,) in self._connection.execute("PRAGMA quick_check(20)").fetchall():
+            if problem != "ok":
+                self._found("", None, f"the file: {problem}")
+
+    def account(self, account: Account) -> None:
+        """Steps 2 and 3."""
+        frontier = Frontier()
+        blocks: list[BlockRoot] = []
+        for rows in self._chunks(account):
+            for expected, row in enumerate(rows, frontier.size):
+                if row.seq != expected:
+                    self._found(account.name, expected, f"the entry is missing; the next there is {row.seq}")
+                    return
+                self._entry(account, row)
+            self._found_by_id(account)
+            frontier, completed = append(frontier, [hash_leaf(row.commitment) for row in rows])
+            blocks += completed
+            self._done += len(rows)
+            self._progress(self._done, self._total)
+        self._head(account, frontier)
+        self._blocks(account, blocks)
+
+    def _head(self, account: Account, frontier: Frontier) -> None:
+        """Step 3: where the log ends."""
+        if frontier.size != account.frontier.size:
+            seq = min(frontier.size, account.frontier.size)
+            self._found(
+                account.name, seq, f"there are {frontier.size} entries, but the head says {account.frontier.size}"
+            )
+        elif frontier != account.frontier:
+            self._found(account.name, None, "the head's frontier is not that of the entries' commitments")
+
+    def strays(self) -> None:
+        """Step 4."""
+        for table in ("entry", "record_id", "block_root", "user", "token"):
+            stray = self._connection.execute(
+                f"SELECT count(*) FROM {table} WHERE account_no NOT IN (SELECT account_no FROM account)"  # noqa: S608
+            ).get
+            if stray:
+                self._found("", None, f"{stray} rows of {table} belong to no account")
+        entries, ids = self._connection.execute(
+            "SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM record_id)"
+        ).fetchall()[0]
+        if entries != ids:
+            self._found("", None, f"there are {entries} entries, but {ids} ids")
+
+    def search(self) -> None:
+        """Step 5. Both sides add up one number for each pair of term and entry; the sums say whether they agree."""
+        count = digest = 0
+        self._connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.term_of USING fts5vocab(main, search, instance)")
+        for term, time_key in self._connection.execute("SELECT term, doc FROM temp.term_of"):
+            count += 1
+            digest += hash((term, time_key)) & _MASK
+        if (count, digest & _MASK) != (self._terms_count, self._terms_digest & _MASK):
+            self._found(
+                "",
+                None,
+                f"the search index has {count} terms, the records have {self._terms_count}"
+                + ("" if count != self._terms_count else " others")
+                + "; 'whodid verify-store --rebuild-search' makes it anew",
+            )
+
+    def _chunks(self, account: Account) -> Iterator[list[_Row]]:
+        after = -1
+        while rows := [
+            _Row(*row) for row in self._connection.execute(_ENTRIES, (account.no, after)).fetchall()
+        ]:
+            yield rows
+            after = rows[-1].seq
+
+    def _entry(self, account: Account, row: _Row) -> None:
+        """Step 2, of one entry."""
+        try:
+            record = self._read(row.dictionary, row.frame)
+        except zstandard.ZstdError as error:
+            self._found(account.name, row.seq, f"the record can't be read: {error}")
+            return
+        if commit(row.salt, record) != row.commitment:
+            self._found(account.name, row.seq, "the record and its salt do not make the commitment")
+        try:
+            kind = Kind(row.kind)
+            body = parse_record(kind, record)
+            created_ms = parse_time(str(body.createdAt))
+        except (ValueError, msgspec.MsgspecError) as error:
+            self._found(account.name, row.seq, f"the record is not valid: {error}")
+            return
+        if body.account != account.name:
+            self._found(account.name, row.seq, f"the record names the account {body.account}")
+        if created_ms != row.time_key >> TIE_BITS:
+            self._found(account.name, row.seq, f"the record's time {body.createdAt} is not that of its place")
+        self._ids[bytes.fromhex(str(body.id))] = row
+        for term in self._terms.terms(account.no, kind, body).split(" "):
+            self._terms_count += 1
+            self._terms_digest += hash((term, row.time_key)) & _MASK
+
+    def _found_by_id(self, account: Account) -> None:
+        """Step 2: each ``_id`` of the chunk leads to its entry."""
+        places = stored_ids(self._connection, account.no, self._ids.keys())
+        for record_id, row in self._ids.items():
+            if places.get(record_id) != row.time_key:
+                self._found(account.name, row.seq, f"the entry is not found by its _id {record_id.hex()}")
+        self._ids.clear()
+
+    def _blocks(self, account: Account, expected: list[BlockRoot]) -> None:
+        """Step 3: the block roots."""
+        rows = self._connection.execute(
+            "SELECT level, position, root FROM block_root WHERE account_no = ?", (account.no,)
+        )
+        stored = {BlockRoot(*row) for row in rows}
+        for block in sorted({(block.level, block.index) for block in stored ^ set(expected)}):
+            level, index = block
+            self._found(account.name, index * 256**level, f"the block root of level {level}, index {index} is wrong")
+
+    def _found(self, account: str, seq: int | None, problem: str) -> None:
+        self.findings.append(Finding(account, seq, problem))
+        if len(self.findings) >= MOST_FINDINGS:
+            raise TooManyFindings
+

@@ -1,0 +1,63 @@
+"""Records at rest: each is one zstd frame, small because a dictionary knows what records look like.
+
+Owns the format of the column ``entry.record`` and the versions of the dictionary. A frame has no magic number, no
+dictionary id and no checksum (the row names the version, the commitment is the check), only the size of its content.
+"""
+
+from collections.abc import Callable, Iterable
+from importlib import resources
+
+import apsw
+import zstandard
+
+BUNDLED_VERSION = 1
+LEVEL = 3
+
+
+def bundled_dictionary() -> bytes:
+    """The dictionary that a new store begins with; ``bench/train_dictionary.py`` made it."""
+    return (resources.files("whodid.store.sqlite") / "dictionary.bin").read_bytes()
+
+
+def compressor(dictionary: bytes) -> Callable[[bytes], bytes]:
+    """A function that compresses one record. One thread uses it."""
+    data = zstandard.ZstdCompressionDict(dictionary)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        LEVEL,
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        write_content_size=1,
+        write_dict_id=0,
+        write_checksum=0,
+    )
+    data.precompute_compress(compression_params=parameters)
+    return zstandard.ZstdCompressor(compression_params=parameters, dict_data=data).compress
+
+
+def decompressor(dictionary: bytes) -> Callable[[bytes], bytes]:
+    """A function that undoes ``compressor``. One thread uses it. Raises ``zstandard.ZstdError``."""
+    data = zstandard.ZstdCompressionDict(dictionary)
+    return zstandard.ZstdDecompressor(dict_data=data, format=zstandard.FORMAT_ZSTD1_MAGICLESS).decompress
+
+
+class Decompressor:
+    """Reads records of every version, fetching dictionaries from the store as it meets them. One thread uses it."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._known: dict[int, Callable[[bytes], bytes]] = {}
+
+    def __call__(self, version: int, frame: bytes) -> bytes:
+        """The record in ``frame``. Raises ``zstandard.ZstdError`` where it is damaged."""
+        return (self._known.get(version) or self._learn(version))(frame)
+
+    def all(self, rows: Iterable[tuple[int, bytes]]) -> list[bytes]:
+        """The records in rows of (version, frame)."""
+        known = self._known
+        return [(known.get(version) or self._learn(version))(frame) for version, frame in rows]
+
+    def _learn(self, version: int) -> Callable[[bytes], bytes]:
+        dictionary = self._connection.execute("SELECT bytes FROM dictionary WHERE version = ?", (version,)).get
+        if dictionary is None:
+            raise zstandard.ZstdError(f"the store has no dictionary of version {version}")
+        known = self._known[version] = decompressor(dictionary)
+        return known

@@ -1,0 +1,112 @@
+"""Reading: one connection of several, used by one thread. What comes out are wire bytes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import apsw
+
+from whodid.records import MAX_TIME_MS, Kind
+from whodid.store.base import Entry, Query
+from whodid.store.sqlite.compression import Decompressor
+from whodid.store.sqlite.connection import open_reader, telling_errors
+from whodid.store.sqlite.search import match_expression
+from whodid.store.sqlite.writer import TIE_BITS
+
+CHUNK = 1000
+"""How many entries one statement reads: a longer-lived one would keep the write-ahead log from ending."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+# The rowids of the index come newest first by themselves. Asking for the account once more costs nothing, and means
+# that no flaw of the index could ever show an account another one's records.
+_NEWEST = """
+    SELECT e.dictionary, e.record
+    FROM search s CROSS JOIN entry e ON e.time_key = s.rowid
+    WHERE s.search MATCH ? AND s.rowid BETWEEN ? AND ? AND e.account_no = ? AND e.kind = ?
+    ORDER BY s.rowid DESC
+    LIMIT ?
+"""
+_COLUMNS = "time_key, seq, kind, salt, commitment, dictionary, record"
+_BY_SEQUENCE = f"SELECT {_COLUMNS} FROM entry WHERE account_no = ? AND seq >= ? ORDER BY seq LIMIT {CHUNK}"  # noqa: S608
+_BY_TIME = f"""
+    SELECT {_COLUMNS} FROM entry
+    WHERE time_key BETWEEN ? AND ? AND account_no = ? AND kind BETWEEN ? AND ?
+    ORDER BY time_key
+    LIMIT {CHUNK}
+"""  # noqa: S608
+
+
+def first_key(time_ms: int) -> int:
+    """The lowest ``time_key`` of an entry at ``time_ms`` or later."""
+    return min(max(time_ms, 0), MAX_TIME_MS + 1) << TIE_BITS
+
+
+class Reader:
+    """One thread's way into the store's file. Opens it on first use, and anew after a failure."""
+
+    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._connection: apsw.Connection | None = None
+
+    def run(
+        self, work: Callable[Concatenate[apsw.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Let ``work`` read, with the connection as its first argument."""
+        with telling_errors(self._path):
+            try:
+                return work(self._open(), *args, **kwargs)
+            except apsw.Error:
+                self.close()
+                raise
+
+    def newest(self, query: Query) -> list[bytes]:
+        """See ``Store.newest``."""
+        return self.run(self._newest, query)
+
+    def entries(self, account_no: int, first: int) -> list[Entry]:
+        """The next chunk of ``Store.entries``; empty at the end."""
+        return [entry for _, entry in self.run(self._entries, _BY_SEQUENCE, (account_no, first))]
+
+    def window(
+        self, account_no: int, first_time_key: int, until_ms: int, kind: Kind | None
+    ) -> list[tuple[int, Entry]]:
+        """The next chunk of ``Store.window``, each entry with its ``time_key``; empty at the end."""
+        kinds = (kind, kind) if kind else (min(Kind), max(Kind))
+        return self.run(self._entries, _BY_TIME, (first_time_key, first_key(until_ms) - 1, account_no, *kinds))
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(True)  # noqa: FBT003 (apsw names it so: whatever statements are open)
+
+    def _open(self) -> apsw.Connection:
+        if self._connection is None:
+            self._connection = open_reader(self._path, vfs=self._vfs)
+            self._decompress = Decompressor(self._connection)
+        return self._connection
+
+    def _newest(self, connection: apsw.Connection, query: Query) -> list[bytes]:
+        rows = connection.execute(
+            _NEWEST,
+            (
+                match_expression(query.account_no, query.kind, query.equals),
+                first_key(query.since_ms),
+                first_key(query.until_ms) - 1,
+                query.account_no,
+                query.kind,
+                query.limit,
+            ),
+        )
+        return self._decompress.all(rows.fetchall())
+
+    def _entries(
+        self, connection: apsw.Connection, statement: str, bindings: tuple[int, ...]
+    ) -> list[tuple[int, Entry]]:
+        return [
+            (key, Entry(seq, Kind(kind), key >> TIE_BITS, salt, commitment, self._decompress(dictionary, frame)))
+            for key, seq, kind, salt, commitment, dictionary, frame in connection.execute(statement, bindings)
+        ]

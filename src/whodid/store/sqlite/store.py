@@ -1,0 +1,178 @@
+"""The embedded store as others see it: ``Store``'s promises, kept by one writing thread and a few reading ones."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import apsw
+
+from whodid.records import Event, Kind
+from whodid.store.base import (
+    Account,
+    Credential,
+    Entry,
+    Finding,
+    Progress,
+    Query,
+    Receipt,
+    Result,
+    Submission,
+    Token,
+    User,
+)
+from whodid.store.sqlite import check, identity, search_rebuild, training
+from whodid.store.sqlite.compression import bundled_dictionary
+from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file
+from whodid.store.sqlite.reader import Reader, first_key
+from whodid.store.sqlite.writer import Writer
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+READERS = 4
+"""How many threads read at the same time."""
+
+
+class SqliteStore:
+    """Keeps everything in one SQLite file. See ``whodid.store.base.Store`` for what it promises."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        exclusive: bool = False,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        vfs: str | None = None,
+    ) -> None:
+        """Open the store at ``path``, bringing its schema up to date.
+
+        ``create`` makes it if it is not there; ``exclusive`` is for the one server of a store (commands may work
+        beside it). ``vfs`` names a SQLite VFS other than the system's. Raises ``StoreUnusable``.
+        """
+        if create:
+            make_file(path)
+        self._lock = ServerLock(path) if exclusive else None
+        prepare_file(path, vfs=vfs)
+        self.path = path
+        self._vfs = vfs
+        self._writer = Writer(path, random_bytes=random_bytes, vfs=vfs)
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="whodid-writer")
+        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="whodid-reader")
+        self._readers: list[Reader] = []
+        self._mine = threading.local()
+        self._training: asyncio.Task[None] | None = None
+        self._entries, at_last = Reader(path, vfs=vfs).run(training.state)
+        self._train_at = training.next_training(at_last)
+
+    async def append(self, batch: list[Submission]) -> list[Result]:
+        results = await self._write(self._writer.append, batch)
+        self._entries += sum(len(result.seqs) for result in results if isinstance(result, Receipt))
+        if self._entries >= self._train_at and self._training is None:
+            self._training = asyncio.create_task(self._train())
+        return results
+
+    async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
+        return await self._write(self._writer.add_account, name, created_ms, first)
+
+    async def accounts(self) -> list[Account]:
+        return await self._read(identity.accounts)
+
+    async def account(self, name: str) -> Account | None:
+        return await self._read(identity.account, name)
+
+    async def identity_version(self, account_no: int) -> int | None:
+        return await self._read(identity.identity_version, account_no)
+
+    async def credential(self, digest: bytes) -> Credential | None:
+        return await self._read(identity.credential, digest)
+
+    async def users(self, account_no: int) -> list[User]:
+        return await self._read(identity.users, account_no)
+
+    async def user(self, account_no: int, *, email: str) -> User | None:
+        return await self._read(identity.user, account_no, email)
+
+    async def addresses(self, account_no: int) -> dict[str, str]:
+        return await self._read(identity.addresses, account_no)
+
+    async def tokens(self, account_no: int) -> list[Token]:
+        return await self._read(identity.tokens, account_no)
+
+    async def newest(self, query: Query) -> list[bytes]:
+        return await self._in_reader(Reader.newest, query)
+
+    async def entries(self, account_no: int, first: int = 0) -> AsyncIterator[list[Entry]]:
+        while chunk := await self._in_reader(Reader.entries, account_no, first):
+            yield chunk
+            first = chunk[-1].seq + 1
+
+    async def window(
+        self, account_no: int, since_ms: int, until_ms: int, kind: Kind | None
+    ) -> AsyncIterator[list[Entry]]:
+        after = first_key(since_ms)
+        while chunk := await self._in_reader(Reader.window, account_no, after, until_ms, kind):
+            yield [entry for _, entry in chunk]
+            after = chunk[-1][0] + 1
+
+    async def check(self, progress: Progress) -> list[Finding]:
+        return await self._read(check.check, progress)
+
+    async def rebuild_search(self, progress: Progress) -> int:
+        return await self._write(self._rebuild_search, progress)
+
+    def _rebuild_search(self, progress: Progress) -> int:
+        with self._writer.use() as file:
+            return search_rebuild.rebuild(file.connection, progress)
+
+    async def _train(self) -> None:
+        """Train a dictionary from what is stored by now, and compress with it if it is worth it."""
+        try:
+            entries, at_last = await self._read(training.state)
+            if entries >= training.next_training(at_last):
+                dictionary = await self._read(training.train)
+                if dictionary is not None:
+                    await self._write(self._writer.add_dictionary, entries, dictionary)
+            self._entries, self._train_at = entries, training.next_training(entries)
+        finally:
+            self._training = None
+
+    async def close(self) -> None:
+        if self._training is not None:
+            await asyncio.wait([self._training])
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self._reading.shutdown()
+        for reader in self._readers:
+            reader.close()
+        self._writing.submit(self._writer.close).result()
+        self._writing.shutdown()
+        if self._lock is not None:
+            self._lock.release()
+
+    async def _write(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, lambda: work(*args, **kwargs))
+
+    async def _read(
+        self, work: Callable[Concatenate[apsw.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        return await self._in_reader(Reader.run, work, *args, **kwargs)
+
+    async def _in_reader(
+        self, work: Callable[Concatenate[Reader, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reading, lambda: work(self._reader(), *args, **kwargs)
+        )
+
+    def _reader(self) -> Reader:
+        reader: Reader | None = getattr(self._mine, "reader", None)
+        if reader is None:
+            reader = self._mine.reader = Reader(self.path, vfs=self._vfs)
+            self._readers.append(reader)
+        return reader

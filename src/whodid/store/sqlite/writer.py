@@ -1,0 +1,331 @@
+"""The one writer: turns a batch of submissions into one durable transaction.
+
+The steps of ``append``, in order:
+
+1. Prepare what needs no lock: salts, commitments, compressed records, search terms.
+2. Begin the transaction; read the heads of the accounts concerned.
+3. Admit each submission, or refuse it by itself: checked under the current identity version, its changes of users
+   and tokens possible, no ``_id`` in conflict. Leave out duplicates.
+4. Give each admitted event its sequence number and its place in time.
+5. Grow the Merkle trees.
+6. Write entries, ids, search terms, block roots and heads.
+7. Commit, with fsync.
+
+Everything that one append must know of the one before is read back from the file in step 2, so a transaction that
+failed, or that another process made, needs no special care. Used by one thread.
+"""
+
+import itertools
+import operator
+from array import array
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from whodid.commitment import SALT_BYTES, commit
+from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
+from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
+from whodid.records import Event, same_content
+from whodid.store.base import Account, IdentityChange, Receipt, Result, Submission
+from whodid.store.sqlite import identity
+from whodid.store.sqlite.bulk import BulkInsert
+from whodid.store.sqlite.compression import Decompressor, compressor
+from whodid.store.sqlite.connection import open_writer, telling_errors, transaction
+from whodid.store.sqlite.search import TermMaker
+
+TIE_BITS = 21
+"""``time_key`` is ``createdAt`` in milliseconds, and in its low 21 bits the order among entries of that millisecond."""
+
+_INSERT_ENTRY = BulkInsert("entry (time_key, account_no, seq, kind, dictionary, salt, commitment, record)", 8)
+_INSERT_ID = BulkInsert("record_id (account_no, id, time_key)", 3)
+_INSERT_TERMS = BulkInsert("search (rowid, terms)", 2)
+_INSERT_BLOCK = BulkInsert("block_root (account_no, level, position, root)", 4)
+
+
+class _Sealed(NamedTuple):
+    """An event, ready to be written (step 1)."""
+
+    event: Event
+    salt: bytes
+    commitment: bytes
+    frame: bytes
+    terms: str
+
+
+class _Row(NamedTuple):
+    """An event at its place in the account's log (step 4)."""
+
+    account_no: int
+    seq: int
+    sealed: _Sealed
+
+
+class _Head:
+    """One account while a batch is made: where its log ends, and what the batch adds to it."""
+
+    def __init__(self, account_no: int, size: int, frontier: bytes, identity_version: int) -> None:
+        self.account_no = account_no
+        self.frontier = Frontier.from_bytes(size, frontier)
+        self.identity_version = identity_version
+        self.next_seq = size
+        self.leaves: list[bytes] = []
+        self.brought: dict[bytes, tuple[int, Event]] = {}
+        """The ids that producers brought in this very batch, with number and event."""
+
+
+class _File:
+    """The open file: the writing connection, and the dictionary that records are compressed with."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.read = Decompressor(connection)
+        self.learn()
+
+    def learn(self) -> None:
+        """Take the newest dictionary."""
+        row = self.connection.execute("SELECT max(version), bytes FROM dictionary").fetchone()
+        assert row is not None
+        self.dictionary_version = int(row[0])
+        self.compress = compressor(row[1])
+
+
+class Writer:
+    """Appends to the store's file. Opens it on first use, and anew after a failure."""
+
+    def __init__(self, path: Path, *, random_bytes: Callable[[int], bytes], vfs: str | None = None) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._random_bytes = random_bytes
+        self._terms = TermMaker()
+        self._file: _File | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[_File]:
+        """The open file. After an error of SQLite's it is closed, to be opened anew: nothing in memory is trusted."""
+        with telling_errors(self._path):
+            try:
+                if self._file is None:
+                    self._file = _File(open_writer(self._path, vfs=self._vfs))
+                yield self._file
+            except apsw.Error:
+                self.close(force=True)
+                raise
+
+    def append(self, batch: list[Submission]) -> list[Result]:
+        """Commit a batch. See ``Store.append``."""
+        with self.use() as file:
+            sealed = [self._seal(file, submission.account_no, submission.events) for submission in batch]
+            with transaction(file.connection):
+                return _append(file, batch, sealed)
+
+    def add_account(self, name: str, created_ms: int, first: Event) -> Account:
+        """Add an account whose log begins with ``first``. Raises ``NameTaken``."""
+        with self.use() as file, transaction(file.connection):
+            if identity.account(file.connection, name):
+                raise NameTaken(f"there is an account {name} already")
+            file.connection.execute("INSERT INTO account (name, created_ms) VALUES (?, ?)", (name, created_ms))
+            account_no = file.connection.last_insert_rowid()
+            _append(file, [Submission(account_no, [first])], [self._seal(file, account_no, [first])])
+            account = identity.account(file.connection, name)
+        assert account is not None
+        return account
+
+    def add_dictionary(self, entries: int, dictionary: bytes) -> None:
+        """Compress with ``dictionary`` from now on; ``entries`` is how many the store had when it was trained."""
+        with self.use() as file:
+            with transaction(file.connection):
+                file.connection.execute("INSERT INTO dictionary (entries, bytes) VALUES (?, ?)", (entries, dictionary))
+            file.learn()
+
+    def close(self, *, force: bool = False) -> None:
+        """Close the file. The last connection to close puts the write-ahead log back into it."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.connection.close(force)
+
+    def _seal(self, file: _File, account_no: int, events: list[Event]) -> list[_Sealed]:
+        """Step 1: prepare what needs no lock."""
+        salts = self._random_bytes(SALT_BYTES * len(events))
+        compress, terms = file.compress, self._terms.terms
+        return [
+            _Sealed(
+                event,
+                salt := salts[at : at + SALT_BYTES],
+                commit(salt, event.record),
+                compress(event.record),
+                terms(account_no, event.kind, event.body),
+            )
+            for at, event in zip(itertools.count(0, SALT_BYTES), events)  # noqa: B905 (count has no end)
+        ]
+
+
+def _append(file: _File, batch: list[Submission], sealed: list[list[_Sealed]]) -> list[Result]:
+    """Steps 2 to 6, inside a transaction."""
+    connection = file.connection
+    heads = _read_heads(connection, batch)
+    rows: list[_Row] = []
+    results = [
+        _admit(file, heads.get(submission.account_no), submission, events, rows)
+        for submission, events in zip(batch, sealed, strict=True)
+    ]
+    time_keys = _place_in_time(connection, rows)
+    blocks = [(head.account_no, *block) for head in heads.values() for block in _grow(head)]
+    _write(connection, rows, time_keys, file.dictionary_version)
+    _write_heads(connection, heads, blocks)
+    return results
+
+
+def _read_heads(connection: apsw.Connection, batch: list[Submission]) -> dict[int, _Head]:
+    """Step 2."""
+    account_nos = array("q", sorted({submission.account_no for submission in batch}))
+    rows = connection.execute(
+        "SELECT account_no, size, frontier, identity_version FROM account WHERE account_no IN carray(?)",
+        (apsw.carray(account_nos),),
+    )
+    return {int(row[0]): _Head(*row) for row in rows}
+
+
+def _admit(
+    file: _File, head: _Head | None, submission: Submission, sealed: list[_Sealed], rows: list[_Row]
+) -> Result:
+    """Step 3, and the numbers of step 4. Nothing has changed where the result is an error."""
+    try:
+        if head is None:
+            raise NotFound(f"there is no account of number {submission.account_no}")
+        if submission.identity_version not in (None, head.identity_version):
+            raise StaleIdentity
+        known = _find_recorded(file, head, submission.events)
+        for change in submission.changes:
+            identity.apply(file.connection, head.account_no, change)
+            head.identity_version += 1
+    except WhodidError as error:
+        return error
+    return _number(head, sealed, known, rows)
+
+
+def _find_recorded(file: _File, head: _Head, events: list[Event]) -> dict[int, int]:
+    """The places of duplicates among ``events``, with their sequence numbers. Raises ``IdConflict``."""
+    if not any(event.filled is not None for event in events):
+        return {}
+    ids = {event.id for event in events if event.filled is not None}
+    stored = stored_ids(file.connection, head.account_no, ids - head.brought.keys())
+    mine: dict[bytes, tuple[int, Event]] = {}
+    known: dict[int, int] = {}
+    for place, event in enumerate(events):
+        if event.filled is None:
+            continue
+        if event.id in stored:
+            seq, record = _stored_record(file, stored[event.id])
+        elif event.id in head.brought or event.id in mine:
+            seq, earlier = head.brought.get(event.id) or mine[event.id]
+            record = earlier.record
+        else:
+            mine[event.id] = -1 - place, event
+            continue
+        if not same_content(event.record, record, event.filled):
+            raise IdConflict(place, event.id.hex())
+        known[place] = seq
+    return known
+
+
+def stored_ids(connection: apsw.Connection, account_no: int, ids: Collection[bytes]) -> dict[bytes, int]:
+    """Those of the ``ids`` that the account has, with the ``time_key`` of their entries."""
+    if not ids:
+        return {}
+    rows = connection.execute(
+        "SELECT id, time_key FROM record_id WHERE account_no = ? AND id IN carray(?)",
+        (account_no, apsw.carray(tuple(ids))),
+    )
+    return dict(rows.fetchall())
+
+
+def _stored_record(file: _File, time_key: int) -> tuple[int, bytes]:
+    row = file.connection.execute(
+        "SELECT seq, dictionary, record FROM entry WHERE time_key = ?", (time_key,)
+    ).fetchone()
+    assert row is not None
+    return row[0], file.read(row[1], row[2])
+
+
+def _number(head: _Head, sealed: list[_Sealed], known: dict[int, int], rows: list[_Row]) -> Receipt:
+    """Step 4, first half: the next numbers of the account, for all but the duplicates."""
+    seqs: list[int] = []
+    seq = head.next_seq
+    for place, event in enumerate(sealed):
+        if place in known:
+            earlier = known[place]  # below zero: the place of an earlier event of the same submission
+            seqs.append(earlier if earlier >= 0 else seqs[-1 - earlier])
+            continue
+        rows.append(_Row(head.account_no, seq, event))
+        head.leaves.append(hash_leaf(event.commitment))
+        if event.event.filled is not None:
+            head.brought[event.event.id] = seq, event.event
+        seqs.append(seq)
+        seq += 1
+    head.next_seq = seq
+    return Receipt(seqs, frozenset(known))
+
+
+def _place_in_time(connection: apsw.Connection, rows: list[_Row]) -> list[int]:
+    """Step 4, second half: each row's ``time_key``, after those of its millisecond that are there already."""
+    newest = connection.execute("SELECT max(time_key) FROM entry").get
+    newest_ms = -1 if newest is None else newest >> TIE_BITS
+    free: dict[int, int] = {}
+    time_keys: list[int] = []
+    for row in rows:
+        created_ms = row.sealed.event.created_ms
+        key = free.get(created_ms)
+        if key is None:
+            key = created_ms << TIE_BITS if created_ms > newest_ms else _first_free(connection, created_ms)
+        if key >> TIE_BITS != created_ms:
+            raise StoreUnavailable(f"the store has {1 << TIE_BITS} entries of one millisecond, and can take no more")
+        time_keys.append(key)
+        free[created_ms] = key + 1
+    return time_keys
+
+
+def _first_free(connection: apsw.Connection, created_ms: int) -> int:
+    first = created_ms << TIE_BITS
+    last = connection.execute(
+        "SELECT max(time_key) FROM entry WHERE time_key BETWEEN ? AND ?", (first, first | (1 << TIE_BITS) - 1)
+    ).get
+    return first if last is None else int(last) + 1
+
+
+def _grow(head: _Head) -> list[BlockRoot]:
+    """Step 5."""
+    head.frontier, blocks = append(head.frontier, head.leaves)
+    return blocks
+
+
+def _write(connection: apsw.Connection, rows: list[_Row], time_keys: list[int], dictionary: int) -> None:
+    """Step 6: the entries. In order of time, since the search index begins a new segment at each step back."""
+    placed = list(zip(time_keys, rows, strict=True))
+    placed.sort(key=operator.itemgetter(0))
+    _INSERT_ENTRY(
+        connection,
+        [
+            (key, row.account_no, row.seq, sealed.event.kind, dictionary, sealed.salt, sealed.commitment, sealed.frame)
+            for key, row in placed
+            for sealed in (row.sealed,)
+        ],
+    )
+    _INSERT_ID(connection, [(row.account_no, row.sealed.event.id, key) for key, row in placed])
+    _INSERT_TERMS(connection, [(key, row.sealed.terms) for key, row in placed])
+
+
+def _write_heads(
+    connection: apsw.Connection, heads: dict[int, _Head], blocks: list[tuple[int, int, int, bytes]]
+) -> None:
+    """Step 6: what the trees have become."""
+    connection.executemany(
+        "UPDATE account SET size = ?, frontier = ?, identity_version = ? WHERE account_no = ?",
+        [
+            (head.frontier.size, head.frontier.to_bytes(), head.identity_version, head.account_no)
+            for head in heads.values()
+        ],
+    )
+    _INSERT_BLOCK(connection, blocks)
