@@ -1,0 +1,206 @@
+"""Identity: the rules of accounts, users and tokens, and the action that each change leaves in the account's log.
+
+A change and the action that tells of it are one submission: neither is ever there without the other.
+"""
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from whodid.errors import Conflict, InvalidParameter, NotFound, WhodidError
+from whodid.records import OPERATOR_ID, Action, Change, Event, IdMaker, Kind, complete
+from whodid.store.base import Account, IdentityChange, PutToken, PutUser, Role, Scope, Store, Submission, Token, User
+from whodid.tokens import digest_of, make_token
+
+DAY_MS = 24 * 60 * 60 * 1000
+LONGEST_LIFE_DAYS = 365
+"""A token expires after a year at most."""
+
+_ACCOUNT_NAME = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII).fullmatch
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+").fullmatch
+_ID = re.compile(r"[0-9a-f]{24}", re.ASCII).fullmatch
+_LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,100}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change: a user of the account, or the operator at the command line."""
+
+    user_id: str = OPERATOR_ID
+    email: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else is known, for the action's ``metadata``."""
+
+
+class Identity:
+    """Makes and changes accounts, users and tokens."""
+
+    def __init__(
+        self, store: Store, *, clock: Callable[[], int], random_bytes: Callable[[int], bytes] = secrets.token_bytes
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._ids = IdMaker(random_bytes)
+
+    async def add_account(self, name: str, actor: Actor) -> Account:
+        """Add an account; its log begins with the action that tells of it. Raises ``NameTaken``."""
+        if _ACCOUNT_NAME(name) is None:
+            raise InvalidParameter(
+                f"an account's name must be 1 to 64 lower-case letters, digits, '_' and '-', not {name!r}"
+            )
+        return await self._store.add_account(name, self._clock(), self._action(name, actor, "account", "create", None, name))
+
+    async def account(self, name: str) -> Account:
+        """The account of this name. Raises ``NotFound``."""
+        account = await self._store.account(name)
+        if account is None:
+            raise NotFound(f"there is no account {name!r}; 'whodid account list' shows those there are")
+        return account
+
+    async def user(self, account: Account, email: str) -> User:
+        """The account's user with this address. Raises ``NotFound``."""
+        user = await self._store.user(account.no, email=email)
+        if user is None:
+            raise NotFound(f"{account.name} has no user {email!r}; 'whodid user list' shows those there are")
+        return user
+
+    async def add_user(
+        self, account: Account, actor: Actor, *, email: str, role: Role, name: str = "", user_id: str | None = None
+    ) -> User:
+        """Add a user. Raises ``NameTaken`` where the account has the address, ``Conflict`` where it has the id."""
+        now_ms = self._clock()
+        if user_id is not None and _ID(user_id) is None:
+            raise InvalidParameter(f"a user's id must be 24 hex digits in lower case, not {user_id!r}")
+        if user_id == OPERATOR_ID:
+            raise InvalidParameter(f"{OPERATOR_ID} stands for the operator; no user can have it")
+        if user_id is not None and user_id in await self._store.addresses(account.no):
+            raise Conflict(f"{account.name} has a user with the id {user_id} already")
+        user = User(user_id or self._ids(now_ms), _check_email(email), _check_name(name), role, True, now_ms)  # noqa: FBT003
+        action = self._action(
+            account.name, actor, "user", "create", user.id, user.email, changes={"role": Change(None, role.value)}
+        )
+        await self._commit(account, action, PutUser(user))
+        return user
+
+    async def update_user(
+        self,
+        account: Account,
+        actor: Actor,
+        user: User,
+        *,
+        email: str | None = None,
+        role: Role | None = None,
+        name: str | None = None,
+        active: bool | None = None,
+    ) -> User:
+        """Change what is given of a user; nothing is recorded where nothing changes. Raises ``NameTaken``."""
+        wanted = {
+            "email": None if email is None else _check_email(email),
+            "role": role,
+            "name": None if name is None else _check_name(name),
+            "active": active,
+        }
+        new = {key: value for key, value in wanted.items() if value is not None and value != getattr(user, key)}
+        if not new:
+            return user
+        changes = {key: Change(_plain(getattr(user, key)), _plain(value)) for key, value in new.items()}
+        changed = replace(user, **new)
+        action = self._action(account.name, actor, "user", "update", user.id, changed.email, changes=changes)
+        await self._commit(account, action, PutUser(changed))
+        return changed
+
+    async def create_token(
+        self, account: Account, actor: Actor, owner: User, *, scope: Scope, name: str, life_ms: int
+    ) -> tuple[Token, str]:
+        """Make a token; it and its text, which is nowhere kept. Raises ``NameTaken``."""
+        if not owner.active:
+            raise Conflict(f"{owner.email} is deactivated; activate the user first")
+        if not 0 < life_ms <= LONGEST_LIFE_DAYS * DAY_MS:
+            raise InvalidParameter("a token expires after at least a second and at most a year (365d)")
+        if not name or _LABEL(name) is None:
+            raise InvalidParameter("a token's name must be 1 to 100 characters, without control characters")
+        now_ms = self._clock()
+        text = make_token(self._random_bytes)
+        token = Token(self._ids(now_ms), owner.id, name, scope, digest_of(text), now_ms, now_ms + life_ms)
+        action = self._action(
+            account.name, actor, "access_token", "create", token.id, name,
+            metadata={"scope": scope.value, "owner": owner.email, "expires_at_ms": token.expires_ms},
+        )  # fmt: skip
+        await self._commit(account, action, PutToken(token))
+        return token, text
+
+    async def token(self, account: Account, token_id: str) -> Token:
+        """The account's token with this id. Raises ``NotFound``."""
+        for token in await self._store.tokens(account.no):
+            if token.id == token_id:
+                return token
+        raise NotFound(f"{account.name} has no token {token_id!r}; 'whodid token list' shows those there are")
+
+    async def expire_token(self, account: Account, actor: Actor, token: Token) -> Token:
+        """Let a token hold no longer, from now on; nothing is recorded where it is expired already."""
+        if token.expired_ms is not None:
+            return token
+        expired = replace(token, expired_ms=self._clock())
+        action = self._action(account.name, actor, "access_token", "expire", token.id, token.name)
+        await self._commit(account, action, PutToken(expired))
+        return expired
+
+    async def _commit(self, account: Account, action: Event, change: IdentityChange) -> None:
+        (result,) = await self._store.append([Submission(account.no, [action], (change,))])
+        if isinstance(result, WhodidError):
+            raise result
+
+    def _action(
+        self,
+        account: str,
+        actor: Actor,
+        type_: str,
+        action: str,
+        target_id: str | None,
+        target_name: str,
+        *,
+        changes: dict[str, Change] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Event:
+        now_ms = self._clock()
+        more = actor.details | (metadata or {})
+        body = Action(
+            user_id=actor.user_id,
+            user_email=actor.email,
+            type=type_,
+            action=action,
+            target_id=target_id,
+            target_name=target_name,
+            changes=changes or UNSET,
+            metadata=more or UNSET,
+        )
+        return complete(
+            body,
+            kind=Kind.ACTION,
+            record_id=self._ids(now_ms),
+            account=account,
+            created_ms=now_ms,
+            recorded_ms=now_ms,
+        )
+
+
+def _check_email(email: str) -> str:
+    if len(email) > 254 or _EMAIL(email) is None:
+        raise InvalidParameter(f"an e-mail address like ann@acme.example is needed, of at most 254 characters, not {email!r}")
+    return email
+
+
+def _check_name(name: str) -> str:
+    if name and _LABEL(name) is None:
+        raise InvalidParameter("a name must be at most 100 characters, without control characters")
+    return name
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    return value.value if isinstance(value, Role) else value

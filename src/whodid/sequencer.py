@@ -1,0 +1,174 @@
+"""The sequencer: gathers what waits to be appended into batches, commits one at a time, and answers whoever waits.
+
+This is group commit: while one batch is being made durable, what arrives waits and becomes the next; so one fsync
+serves as many requests as there are, and a lone request waits for nobody. Memory is bounded: past the limits, a
+submission is refused at once (``Overloaded``).
+
+A failure of the store fails the batch that met it. Then, for a moment, submissions are refused without trying
+(``StoreUnavailable``), and after that the next one tries again: so a full disk is noticed at once, costs little while
+it lasts, and is forgotten as soon as there is space.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from whodid.errors import Overloaded, StoreUnavailable
+from whodid.store.base import Receipt, Store, Submission
+
+log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Is told what the sequencer does; metrics are made of it."""
+
+    def committed(self, submissions: int, events: int, seconds: float) -> None:
+        """A batch is durable."""
+
+    def failed(self, submissions: int) -> None:
+        """A batch failed as a whole."""
+
+    def waiting(self, events: int) -> None:
+        """So many events wait now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the sequencer holds and takes at once."""
+
+    queue_events: int = 50_000
+    queue_bytes: int = 64 * 1024 * 1024
+    batch_events: int = 10_000
+    rest_seconds: float = 1.0
+    """How long nothing is tried after the store failed."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    submission: Submission
+    size_bytes: int
+    answer: asyncio.Future[Receipt]
+
+
+class Sequencer:
+    """Appends to a store, many callers at a time. Lives in one event loop."""
+
+    def __init__(
+        self, store: Store, *, limits: Limits, observer: Observer, monotonic: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._observer = observer
+        self._monotonic = monotonic
+        self._queue: deque[_Waiting] = deque()
+        self._events = 0
+        self._bytes = 0
+        self._pump: asyncio.Task[None] | None = None
+        self._closing = False
+        self._trouble: StoreUnavailable | None = None
+        self._rest_until = 0.0
+
+    @property
+    def trouble(self) -> StoreUnavailable | None:
+        """Why the store takes nothing now; None while it does, as far as is known."""
+        return self._trouble
+
+    async def append(self, submission: Submission) -> Receipt:
+        """Append a submission; when this returns, it is durable.
+
+        Raises ``Overloaded`` or ``StoreUnavailable``, and whatever the store refuses the submission with.
+        """
+        self._refuse_if_hopeless()
+        size_bytes = sum(len(event.record) for event in submission.events)
+        if self._queue and (
+            self._events + len(submission.events) > self._limits.queue_events
+            or self._bytes + size_bytes > self._limits.queue_bytes
+        ):
+            raise Overloaded("more events are waiting to be recorded than this server holds; try again")
+        waiting = _Waiting(submission, size_bytes, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._count(len(submission.events), size_bytes)
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run(), name="sequencer")
+        # A caller that goes away does not take back what it handed in.
+        return await asyncio.shield(waiting.answer)
+
+    async def close(self) -> None:
+        """Take no more, and finish what was taken."""
+        self._closing = True
+        if self._pump is not None:
+            await self._pump
+
+    def _refuse_if_hopeless(self) -> None:
+        if self._closing:
+            raise StoreUnavailable("the server is stopping", retry_after_seconds=5)
+        if self._trouble is not None and self._monotonic() < self._rest_until:
+            raise StoreUnavailable(self._trouble.message, retry_after_seconds=self._trouble.retry_after_seconds)
+
+    def _count(self, events: int, size_bytes: int) -> None:
+        self._events += events
+        self._bytes += size_bytes
+        self._observer.waiting(self._events)
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                await self._commit(self._take())
+        finally:
+            self._pump = None
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch: what came first, up to the limit, but at least one submission."""
+        batch: list[_Waiting] = []
+        events = 0
+        while self._queue and (not batch or events + len(self._queue[0].submission.events) <= self._limits.batch_events):
+            waiting = self._queue.popleft()
+            events += len(waiting.submission.events)
+            batch.append(waiting)
+        return batch
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        events = sum(len(waiting.submission.events) for waiting in batch)
+        began = self._monotonic()
+        try:
+            results = await self._store.append([waiting.submission for waiting in batch])
+        except Exception as error:  # noqa: BLE001 (whatever it is, those who wait must be told)
+            self._fail(batch, error)
+        else:
+            self._succeed()
+            for waiting, result in zip(batch, results, strict=True):
+                _answer(waiting.answer, result)
+            self._observer.committed(len(batch), events, self._monotonic() - began)
+        finally:
+            self._count(-events, -sum(waiting.size_bytes for waiting in batch))
+
+    def _succeed(self) -> None:
+        if self._trouble is not None:
+            log.info("the store takes appends again")
+            self._trouble = None
+
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+        self._observer.failed(len(batch))
+        if isinstance(error, StoreUnavailable):
+            log.error("the store takes no appends: %s", error.message)
+            self._trouble = error
+            self._rest_until = self._monotonic() + self._limits.rest_seconds
+        else:
+            log.error("a batch failed", exc_info=error)
+        for waiting in batch:
+            _answer(waiting.answer, error)
+
+
+def _answer(answer: asyncio.Future[Receipt], result: Receipt | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(result, Receipt):
+        answer.set_result(result)
+        return
+    answer.set_exception(result)
+    answer.exception()  # looked at: a caller that went away leaves no warning behind
+
+
