@@ -13,5 +13,5 @@ _PREFIX = b"whodid/v1\n"
 
 
 def commit(salt: bytes, record: bytes) -> bytes:
-    """The commitment to a record, 32 bytes: ``SHA-256("whodid/v1\\n" + salt + record)``; the salt has 16 bytes."""
+    r"""The commitment to a record, 32 bytes: ``SHA-256("whodid/v1\n" + salt + record)``; the salt has 16 bytes."""
     return hashlib.sha256(_PREFIX + salt + record).digest()

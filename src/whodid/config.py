@@ -1,4 +1,4 @@
-"""Settings: frozen, validated once. From flags, else the environment (``WHODID_*``), else a TOML file, else defaults."""
+"""Settings: frozen, validated once. From flags, else the environment (``WHODID_*``), else a TOML file, or defaults."""
 
 import os
 import tomllib
@@ -10,7 +10,7 @@ from typing import Any
 from whodid.errors import InvalidSetting
 
 
-def _setting(default: Any, says: str, *, least: float | None = None, most: float | None = None) -> Any:  # noqa: ANN401
+def _setting(default: Any, says: str, *, least: float | None = None, most: float | None = None) -> Any:
     return field(default=default, metadata={"says": says, "least": least, "most": most})
 
 
@@ -71,7 +71,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[f"WHODID_{name.upper()}"] for name in _FIELDS if f"WHODID_{name.upper()}" in environ}
 
 
-def _checked(name: str, value: Any) -> Any:  # noqa: ANN401
+def _checked(name: str, value: Any) -> Any:
     setting = _FIELDS.get(name)
     if setting is None:
         raise InvalidSetting(f"there is no setting {name!r}; there are {', '.join(_FIELDS)}")
@@ -82,7 +82,7 @@ def _checked(name: str, value: Any) -> Any:  # noqa: ANN401
     return _checked_number(name, value, setting.metadata["least"], setting.metadata["most"])
 
 
-def _checked_number(name: str, value: Any, least: int, most: int | None) -> int:  # noqa: ANN401
+def _checked_number(name: str, value: Any, least: int, most: int | None) -> int:
     text = str(value).strip()
     upper = "" if most is None else f" and at most {most}"
     if isinstance(value, bool) or not text.isascii() or not text.isdigit():

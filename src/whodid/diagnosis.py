@@ -53,7 +53,7 @@ def _parse_lines(data: bytes) -> list[Any]:
     return [_load(line, f"line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _load(data: bytes, where: str) -> Any:  # noqa: ANN401
+def _load(data: bytes, where: str) -> Any:
     if not data.strip():
         raise MalformedBody(f"{where} is empty; send an object, an array of objects, or one object a line")
     try:
@@ -83,12 +83,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _event_faults(index: int, value: Any, kind: Kind) -> list[Fault]:  # noqa: ANN401
+def _event_faults(index: int, value: Any, kind: Kind) -> list[Fault]:
     if not isinstance(value, _Object):
         return [Fault(index, None, f"an event must be an object, not {_kind_of(value)}")]
     fields = {field.encode_name: field for field in msgspec.structs.fields(MODELS[kind])}
     faults = [
-        Fault(index, key, f"{_show(key)} is not known; known: {', '.join(fields)}") for key in value if key not in fields
+        Fault(index, key, f"{_show(key)} is not known; known: {', '.join(fields)}")
+        for key in value
+        if key not in fields
     ]
     for key, field in fields.items():
         if key in value:
@@ -98,7 +100,7 @@ def _event_faults(index: int, value: Any, kind: Kind) -> list[Fault]:  # noqa: A
     return faults + _text_faults(index, None, value)
 
 
-def _value_faults(index: int, key: str, value: Any, rule: Any) -> list[Fault]:  # noqa: ANN401
+def _value_faults(index: int, key: str, value: Any, rule: Any) -> list[Fault]:
     try:
         msgspec.convert(value, rule)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -109,7 +111,7 @@ def _value_faults(index: int, key: str, value: Any, rule: Any) -> list[Fault]:  
     return []
 
 
-def _text_faults(index: int, field: str | None, value: Any) -> list[Fault]:  # noqa: ANN401
+def _text_faults(index: int, field: str | None, value: Any) -> list[Fault]:
     """Keys given twice, NUL, lone surrogates and numbers beyond all bounds, wherever they are."""
     faults: list[Fault] = []
     waiting: list[tuple[str | None, Any]] = [(field, value)]
@@ -136,7 +138,7 @@ def _string_faults(index: int, field: str | None, text: str) -> list[Fault]:
     return []
 
 
-def _rule(rule: Any) -> str:  # noqa: ANN401
+def _rule(rule: Any) -> str:
     """What a value of this type must be: completes the sentence "<field> must be …"."""
     if get_origin(rule) is Annotated:
         return str(get_args(rule)[1].description)
@@ -144,7 +146,7 @@ def _rule(rule: Any) -> str:  # noqa: ANN401
     return " or ".join(options)
 
 
-def _rule_of_option(option: Any) -> str:  # noqa: ANN401
+def _rule_of_option(option: Any) -> str:
     if option is type(None):
         return "null"
     if option is msgspec.UnsetType:
@@ -156,11 +158,11 @@ def _rule_of_option(option: Any) -> str:  # noqa: ANN401
     return _rule(option)
 
 
-def _kind_of(value: Any) -> str:  # noqa: ANN401
+def _kind_of(value: Any) -> str:
     names = {str: "a string", bool: "true or false", int: "a number", float: "a number", list: "an array"}
     return names.get(type(value), "null")
 
 
-def _show(value: Any) -> str:  # noqa: ANN401
+def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

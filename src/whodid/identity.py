@@ -13,8 +13,19 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from whodid.errors import Conflict, InvalidParameter, NotFound, WhodidError
-from whodid.records import OPERATOR_ID, Action, Change, Event, IdMaker, Kind, complete
-from whodid.store.base import Account, IdentityChange, PutToken, PutUser, Role, Scope, Store, Submission, Token, User
+from whodid.records import OPERATOR_ID, Action, Change, Event, IdMaker, Kind, complete, render_time
+from whodid.store.base import (
+    Account,
+    IdentityChange,
+    PutToken,
+    PutUser,
+    Role,
+    Scope,
+    Store,
+    Submission,
+    Token,
+    User,
+)
 from whodid.tokens import digest_of, make_token
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -41,7 +52,11 @@ class Identity:
     """Makes and changes accounts, users and tokens."""
 
     def __init__(
-        self, store: Store, *, clock: Callable[[], int], random_bytes: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], int],
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -54,7 +69,9 @@ class Identity:
             raise InvalidParameter(
                 f"an account's name must be 1 to 64 lower-case letters, digits, '_' and '-', not {name!r}"
             )
-        return await self._store.add_account(name, self._clock(), self._action(name, actor, "account", "create", None, name))
+        return await self._store.add_account(
+            name, self._clock(), self._action(name, actor, "account", "create", target_id=None, target_name=name)
+        )
 
     async def account(self, name: str) -> Account:
         """The account of this name. Raises ``NotFound``."""
@@ -71,7 +88,14 @@ class Identity:
         return user
 
     async def add_user(
-        self, account: Account, actor: Actor, *, email: str, role: Role, name: str = "", user_id: str | None = None
+        self,
+        account: Account,
+        actor: Actor,
+        *,
+        email: str,
+        role: Role,
+        name: str = "",
+        user_id: str | None = None,
     ) -> User:
         """Add a user. Raises ``NameTaken`` where the account has the address, ``Conflict`` where it has the id."""
         now_ms = self._clock()
@@ -83,7 +107,13 @@ class Identity:
             raise Conflict(f"{account.name} has a user with the id {user_id} already")
         user = User(user_id or self._ids(now_ms), _check_email(email), _check_name(name), role, True, now_ms)  # noqa: FBT003
         action = self._action(
-            account.name, actor, "user", "create", user.id, user.email, changes={"role": Change(None, role.value)}
+            account.name,
+            actor,
+            "user",
+            "create",
+            target_id=user.id,
+            target_name=user.email,
+            changes={"role": Change(None, role.value)},
         )
         await self._commit(account, action, PutUser(user))
         return user
@@ -111,7 +141,9 @@ class Identity:
             return user
         changes = {key: Change(_plain(getattr(user, key)), _plain(value)) for key, value in new.items()}
         changed = replace(user, **new)
-        action = self._action(account.name, actor, "user", "update", user.id, changed.email, changes=changes)
+        action = self._action(
+            account.name, actor, "user", "update", target_id=user.id, target_name=changed.email, changes=changes
+        )
         await self._commit(account, action, PutUser(changed))
         return changed
 
@@ -129,8 +161,8 @@ class Identity:
         text = make_token(self._random_bytes)
         token = Token(self._ids(now_ms), owner.id, name, scope, digest_of(text), now_ms, now_ms + life_ms)
         action = self._action(
-            account.name, actor, "access_token", "create", token.id, name,
-            metadata={"scope": scope.value, "owner": owner.email, "expires_at_ms": token.expires_ms},
+            account.name, actor, "access_token", "create", target_id=token.id, target_name=name,
+            metadata={"scope": scope.value, "owner": owner.email, "expires_at": render_time(token.expires_ms)},
         )  # fmt: skip
         await self._commit(account, action, PutToken(token))
         return token, text
@@ -147,7 +179,7 @@ class Identity:
         if token.expired_ms is not None:
             return token
         expired = replace(token, expired_ms=self._clock())
-        action = self._action(account.name, actor, "access_token", "expire", token.id, token.name)
+        action = self._action(account.name, actor, "access_token", "expire", target_id=token.id, target_name=token.name)
         await self._commit(account, action, PutToken(expired))
         return expired
 
@@ -162,9 +194,9 @@ class Identity:
         actor: Actor,
         type_: str,
         action: str,
+        *,
         target_id: str | None,
         target_name: str,
-        *,
         changes: dict[str, Change] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> Event:
@@ -192,7 +224,9 @@ class Identity:
 
 def _check_email(email: str) -> str:
     if len(email) > 254 or _EMAIL(email) is None:
-        raise InvalidParameter(f"an e-mail address like ann@acme.example is needed, of at most 254 characters, not {email!r}")
+        raise InvalidParameter(
+            f"an e-mail address like ann@acme.example is needed, of at most 254 characters, not {email!r}"
+        )
     return email
 
 
@@ -202,5 +236,5 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Role) else value

@@ -69,6 +69,11 @@ class Inflater:
             self._pieces.append(piece)
             data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
 
+    @property
+    def size_bytes(self) -> int:
+        """How much has come out so far."""
+        return MAX_BODY_BYTES - self._room
+
     def finish(self) -> bytes:
         """The whole body. Raises ``MalformedBody`` where it ended too early."""
         if not self._stream.eof:
@@ -83,8 +88,13 @@ def body_too_large() -> BodyTooLarge:
     )
 
 
-_array_decoders = {kind: msgspec.json.Decoder(list[model]) for kind, model in MODELS.items()}  # type: ignore[valid-type]
-_object_decoders = {kind: msgspec.json.Decoder(model) for kind, model in MODELS.items()}
+_array_decoders: dict[Kind, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(list[model])  # type: ignore[valid-type]
+    for kind, model in MODELS.items()
+}
+_object_decoders: dict[Kind, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(model) for kind, model in MODELS.items()
+}
 _encoder = msgspec.json.Encoder()
 
 
@@ -101,7 +111,7 @@ def parse_events(data: bytes, kind: Kind, *, lines: bool) -> list[Body]:
         raise MalformedBody("the body has no events; send an object, an array of objects, or one object a line")
     if len(bodies) > MAX_EVENTS:
         raise too_many_events(len(bodies))
-    if _looks_odd(data, bodies):
+    if _looks_odd(data, bodies, lines=lines):
         diagnosis.explain_if_wrong(data, kind, lines=lines, max_events=MAX_EVENTS)
     return bodies
 
@@ -112,20 +122,27 @@ def too_many_events(count: int) -> BodyTooLarge:
 
 
 def _decode(data: bytes, kind: Kind, *, lines: bool) -> list[Body]:
+    bodies: list[Body]
     if lines:
-        return _array_decoders[kind].decode_lines(data)
-    if data.lstrip()[:1] == b"{":
-        return [_object_decoders[kind].decode(data)]
-    return _array_decoders[kind].decode(data)
+        bodies = _object_decoders[kind].decode_lines(data)
+    elif data.lstrip()[:1] == b"{":
+        bodies = [_object_decoders[kind].decode(data)]
+    else:
+        bodies = _array_decoders[kind].decode(data)
+    return bodies
 
 
-def _looks_odd(data: bytes, bodies: list[Body]) -> bool:
-    r"""Whether the body may hold what decoding passes over: keys given twice, and NUL in strings.
+def _looks_odd(data: bytes, bodies: list[Body], *, lines: bool) -> bool:
+    r"""Whether the body may hold what decoding passes over: keys given twice, NUL in strings, objects across lines.
 
     Decoding keeps the last of equal keys. Encoding what was decoded gives as many quotation marks around strings as
     there were, exactly unless a key and its value were dropped.
     """
-    return b"\\u0000" in data or _quotes(data) != _quotes(_encoder.encode(bodies))
+    return (
+        b"\\u0000" in data
+        or (lines and data.rstrip(b"\n").count(b"\n") + 1 != len(bodies))
+        or _quotes(data) != _quotes(_encoder.encode(bodies))
+    )
 
 
 def _quotes(data: bytes) -> int:
@@ -200,12 +217,17 @@ class Completer:
         elif body.user_id is UNSET:
             user_id = self._directory.id_of.get((body.user_email or "").casefold())
             if user_id is None:
-                faults.append(("user_id", "user_id must be given where user_email is not the address of a user of the account"))
+                faults.append(
+                    (
+                        "user_id",
+                        "user_id must be given where user_email is not the address of a user of the account",
+                    )
+                )
             else:
                 body.user_id = user_id
 
 
-class _Faulty(Exception):  # noqa: N818 (carries faults from one event to its batch)
+class _Faulty(Exception):
     """What is wrong with one event: pairs of field and detail."""
 
     def __init__(self, faults: list[tuple[str | None, str]]) -> None:
@@ -228,10 +250,20 @@ def _time(text: str, field: str, now_ms: int, faults: list[tuple[str | None, str
     try:
         time_ms = parse_time(text)
     except ValueError as error:
-        faults.append((field, f'{field} must be a time like 2021-07-30T16:13:52.109Z (RFC 3339) since 1970, not "{text}": {error}'))
+        faults.append(
+            (
+                field,
+                f'{field} must be a time like 2021-07-30T16:13:52.109Z (RFC 3339) since 1970, not "{text}": {error}',
+            )
+        )
         return now_ms
     if time_ms > now_ms + MAX_CLOCK_LEAD_MS:
-        faults.append((field, f"{field} must not be more than five minutes ahead; {text} is, now is {render_time(now_ms)}"))
+        faults.append(
+            (
+                field,
+                f"{field} must not be more than five minutes ahead; {text} is, now is {render_time(now_ms)}",
+            )
+        )
     return time_ms
 
 
@@ -242,7 +274,7 @@ def _check_nesting(body: Body, faults: list[tuple[str | None, str]]) -> None:
             faults.append((field, f"{field} must not nest deeper than {MAX_NESTING} levels"))
 
 
-def _deeper_than(value: Any, levels: int) -> bool:  # noqa: ANN401
+def _deeper_than(value: Any, levels: int) -> bool:
     if levels == 0:
         return True
     if isinstance(value, msgspec.Struct):

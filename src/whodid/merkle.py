@@ -19,10 +19,10 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 class BlockRoot(NamedTuple):
-    """The root of one complete block: ``256 ** level`` leaves, beginning at leaf ``index * 256 ** level``."""
+    """The root of one complete block: ``256 ** level`` leaves, beginning at leaf ``position * 256 ** level``."""
 
     level: int
-    index: int
+    position: int
     root: bytes
 
 

@@ -40,7 +40,12 @@ class Kind(enum.IntEnum):
 # The description of each type completes the sentence "<field> must be …", in error messages and in OpenAPI.
 # In Python's regular expressions "$" also matches before a final newline; "(?!\n)" takes that back.
 Id: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[0-9a-f]{24}$(?!\n)", description="24 hex digits in lower case", examples=["61042540e1d666c9ded178c4"])
+    str,
+    Meta(
+        pattern=r"^[0-9a-f]{24}$(?!\n)",
+        description="24 hex digits in lower case",
+        examples=["61042540e1d666c9ded178c4"],
+    ),
 ]
 Name: TypeAlias = Annotated[
     str,
@@ -80,7 +85,9 @@ Target: TypeAlias = Annotated[
 ]
 Text64: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, description="a string of 1 to 64 characters")]
 Text256: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, description="a string of 1 to 256 characters")]
-Text2048: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048, description="a string of 1 to 2048 characters")]
+Text2048: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=2048, description="a string of 1 to 2048 characters")
+]
 Address: TypeAlias = Annotated[
     str,
     Meta(
@@ -212,7 +219,7 @@ def complete(
     return Event(kind, bytes.fromhex(record_id), created_ms, _encode(body), body, filled)
 
 
-def _null_where_missing(body: Any) -> None:  # noqa: ANN401
+def _null_where_missing(body: Any) -> None:
     if body.user_email is UNSET:
         body.user_email = None
     if body.target_id is UNSET:
@@ -286,3 +293,18 @@ class IdMaker:
         self._counter = (self._counter + 1) & 0x3FFF_FFFF
         seconds, milliseconds = divmod(created_ms, 1000)
         return f"{seconds & 0xFFFF_FFFF:08x}{milliseconds << 54 | self._counter << 24 | self._maker:016x}"
+
+
+class IdMakers:
+    """A maker of ids for each account, made when it is first asked for."""
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._random_bytes = random_bytes
+        self._makers: dict[str, IdMaker] = {}
+
+    def of(self, account: str) -> IdMaker:
+        """The maker of this account's ids."""
+        maker = self._makers.get(account)
+        if maker is None:
+            maker = self._makers[account] = IdMaker(self._random_bytes)
+        return maker

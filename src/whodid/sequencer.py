@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from whodid.errors import Overloaded, StoreUnavailable
+from whodid.errors import Overloaded, StoreUnavailable, Unavailable
 from whodid.store.base import Receipt, Store, Submission
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,7 @@ class _Waiting:
 class Sequencer:
     """Appends to a store, many callers at a time. Lives in one event loop."""
 
-    def __init__(
-        self, store: Store, *, limits: Limits, observer: Observer, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: Store, *, limits: Limits, observer: Observer, monotonic: Callable[[], float]) -> None:
         self._store = store
         self._limits = limits
         self._observer = observer
@@ -79,7 +77,8 @@ class Sequencer:
     async def append(self, submission: Submission) -> Receipt:
         """Append a submission; when this returns, it is durable.
 
-        Raises ``Overloaded`` or ``StoreUnavailable``, and whatever the store refuses the submission with.
+        Raises ``Overloaded``, ``StoreUnavailable`` or (when stopping) ``Unavailable``, and whatever the store
+        refuses the submission with.
         """
         self._refuse_if_hopeless()
         size_bytes = sum(len(event.record) for event in submission.events)
@@ -96,6 +95,17 @@ class Sequencer:
         # A caller that goes away does not take back what it handed in.
         return await asyncio.shield(waiting.answer)
 
+    async def probe(self) -> None:
+        """Raise ``Unavailable`` while nothing is taken; after a failure of the store, find out if it has passed."""
+        self._refuse_if_hopeless()
+        if self._trouble is not None:
+            try:
+                await self._store.probe()
+            except StoreUnavailable as error:
+                self._rest(error)
+                raise
+            self._succeed()
+
     async def close(self) -> None:
         """Take no more, and finish what was taken."""
         self._closing = True
@@ -104,7 +114,7 @@ class Sequencer:
 
     def _refuse_if_hopeless(self) -> None:
         if self._closing:
-            raise StoreUnavailable("the server is stopping", retry_after_seconds=5)
+            raise Unavailable("the server is stopping", retry_after_seconds=5)
         if self._trouble is not None and self._monotonic() < self._rest_until:
             raise StoreUnavailable(self._trouble.message, retry_after_seconds=self._trouble.retry_after_seconds)
 
@@ -124,7 +134,9 @@ class Sequencer:
         """The next batch: what came first, up to the limit, but at least one submission."""
         batch: list[_Waiting] = []
         events = 0
-        while self._queue and (not batch or events + len(self._queue[0].submission.events) <= self._limits.batch_events):
+        while self._queue and (
+            not batch or events + len(self._queue[0].submission.events) <= self._limits.batch_events
+        ):
             waiting = self._queue.popleft()
             events += len(waiting.submission.events)
             batch.append(waiting)
@@ -135,7 +147,7 @@ class Sequencer:
         began = self._monotonic()
         try:
             results = await self._store.append([waiting.submission for waiting in batch])
-        except Exception as error:  # noqa: BLE001 (whatever it is, those who wait must be told)
+        except Exception as error:
             self._fail(batch, error)
         else:
             self._succeed()
@@ -150,12 +162,15 @@ class Sequencer:
             log.info("the store takes appends again")
             self._trouble = None
 
+    def _rest(self, error: StoreUnavailable) -> None:
+        self._trouble = error
+        self._rest_until = self._monotonic() + self._limits.rest_seconds
+
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         self._observer.failed(len(batch))
         if isinstance(error, StoreUnavailable):
             log.error("the store takes no appends: %s", error.message)
-            self._trouble = error
-            self._rest_until = self._monotonic() + self._limits.rest_seconds
+            self._rest(error)
         else:
             log.error("a batch failed", exc_info=error)
         for waiting in batch:
@@ -170,5 +185,3 @@ def _answer(answer: asyncio.Future[Receipt], result: Receipt | Exception) -> Non
         return
     answer.set_exception(result)
     answer.exception()  # looked at: a caller that went away leaves no warning behind
-
-

@@ -182,6 +182,10 @@ class Store(Protocol):
         """
         ...
 
+    async def probe(self) -> None:
+        """Write something that changes nothing, durably, to find out whether appends are possible."""
+        ...
+
     async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
         """Add an account whose log begins with ``first``. Raises ``NameTaken``."""
         ...
@@ -227,7 +231,7 @@ class Store(Protocol):
         ...
 
     def window(self, account_no: int, since_ms: int, until_ms: int, kind: Kind | None) -> AsyncIterator[list[Entry]]:
-        """The entries with ``createdAt`` in the window, oldest first, in chunks. Goes by the log, not by the search index."""
+        """The entries with ``createdAt`` in the window, oldest first, in chunks; by the log, not the search index."""
         ...
 
     async def check(self, progress: Progress) -> list[Finding]:

@@ -50,7 +50,7 @@ class _Row(NamedTuple):
     frame: bytes
 
 
-class TooManyFindings(Exception):  # noqa: N818 (ends the check, and is not an error)
+class TooManyFindings(Exception):
     """The check has found enough."""
 
 
@@ -115,7 +115,9 @@ class _Check:
         if frontier.size != account.frontier.size:
             seq = min(frontier.size, account.frontier.size)
             self._found(
-                account.name, seq, f"there are {frontier.size} entries, but the head says {account.frontier.size}"
+                account.name,
+                seq,
+                f"there are {frontier.size} entries, but the head says {account.frontier.size}",
             )
         elif frontier != account.frontier:
             self._found(account.name, None, "the head's frontier is not that of the entries' commitments")
@@ -137,7 +139,9 @@ class _Check:
     def search(self) -> None:
         """Step 5. Both sides add up one number for each pair of term and entry; the sums say whether they agree."""
         count = digest = 0
-        self._connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.term_of USING fts5vocab(main, search, instance)")
+        self._connection.execute(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS temp.term_of USING fts5vocab(main, search, instance)"
+        )
         for term, time_key in self._connection.execute("SELECT term, doc FROM temp.term_of"):
             count += 1
             digest += hash((term, time_key)) & _MASK
@@ -152,9 +156,7 @@ class _Check:
 
     def _chunks(self, account: Account) -> Iterator[list[_Row]]:
         after = -1
-        while rows := [
-            _Row(*row) for row in self._connection.execute(_ENTRIES, (account.no, after)).fetchall()
-        ]:
+        while rows := list(map(_Row._make, self._connection.execute(_ENTRIES, (account.no, after)))):
             yield rows
             after = rows[-1].seq
 
@@ -205,4 +207,3 @@ class _Check:
         self.findings.append(Finding(account, seq, problem))
         if len(self.findings) >= MOST_FINDINGS:
             raise TooManyFindings
-

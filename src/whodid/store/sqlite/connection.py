@@ -147,7 +147,9 @@ def telling_errors(path: Path) -> Iterator[None]:
     except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
         raise StoreUnavailable(f"{path} can't be opened or written: {error}", retry_after_seconds=5) from error
     except (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.NoMemError) as error:
-        raise StoreUnavailable(f"{path} can't be used: {type(error).__name__}: {error}", retry_after_seconds=5) from error
+        raise StoreUnavailable(
+            f"{path} can't be used: {type(error).__name__}: {error}", retry_after_seconds=5
+        ) from error
 
 
 class ServerLock:

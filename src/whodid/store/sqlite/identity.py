@@ -10,7 +10,7 @@ from whodid.store.base import Account, Credential, IdentityChange, PutToken, Put
 
 _ACCOUNT = "account_no, name, created_ms, size, frontier, identity_version"
 _USER = "id, email, name, role, active, created_ms"
-_TOKEN = "id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms"
+_TOKEN = "id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms"  # noqa: S105 (columns)
 
 
 def fold(email: str) -> str:
@@ -116,7 +116,16 @@ def _put_user(connection: apsw.Connection, account_no: int, user: User) -> None:
             email = excluded.email, email_folded = excluded.email_folded, name = excluded.name,
             role = excluded.role, active = excluded.active
         """,
-        (account_no, user_id, user.email, fold(user.email), user.name, user.role.value, user.active, user.created_ms),
+        (
+            account_no,
+            user_id,
+            user.email,
+            fold(user.email),
+            user.name,
+            user.role.value,
+            user.active,
+            user.created_ms,
+        ),
     )
 
 

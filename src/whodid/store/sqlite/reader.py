@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
 
@@ -51,9 +51,7 @@ class Reader:
         self._vfs = vfs
         self._connection: apsw.Connection | None = None
 
-    def run(
-        self, work: Callable[Concatenate[apsw.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
+    def run(self, work: Callable[Concatenate[apsw.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Let ``work`` read, with the connection as its first argument."""
         with telling_errors(self._path):
             try:
@@ -70,9 +68,7 @@ class Reader:
         """The next chunk of ``Store.entries``; empty at the end."""
         return [entry for _, entry in self.run(self._entries, _BY_SEQUENCE, (account_no, first))]
 
-    def window(
-        self, account_no: int, first_time_key: int, until_ms: int, kind: Kind | None
-    ) -> list[tuple[int, Entry]]:
+    def window(self, account_no: int, first_time_key: int, until_ms: int, kind: Kind | None) -> list[tuple[int, Entry]]:
         """The next chunk of ``Store.window``, each entry with its ``time_key``; empty at the end."""
         kinds = (kind, kind) if kind else (min(Kind), max(Kind))
         return self.run(self._entries, _BY_TIME, (first_time_key, first_key(until_ms) - 1, account_no, *kinds))
@@ -90,7 +86,7 @@ class Reader:
         return self._connection
 
     def _newest(self, connection: apsw.Connection, query: Query) -> list[bytes]:
-        rows = connection.execute(
+        rows: Any = connection.execute(
             _NEWEST,
             (
                 match_expression(query.account_no, query.kind, query.equals),
@@ -107,6 +103,9 @@ class Reader:
         self, connection: apsw.Connection, statement: str, bindings: tuple[int, ...]
     ) -> list[tuple[int, Entry]]:
         return [
-            (key, Entry(seq, Kind(kind), key >> TIE_BITS, salt, commitment, self._decompress(dictionary, frame)))
+            (
+                key,
+                Entry(seq, Kind(kind), key >> TIE_BITS, salt, commitment, self._decompress(dictionary, frame)),
+            )
             for key, seq, kind, salt, commitment, dictionary, frame in connection.execute(statement, bindings)
         ]

@@ -27,13 +27,10 @@ def rebuild(connection: apsw.Connection, progress: Progress) -> int:
     with transaction(connection):
         connection.execute("DROP TABLE IF EXISTS search_new")  # what an interrupted run left
         connection.execute(_definition())
-        sizes = dict(connection.execute("SELECT account_no, size FROM account").fetchall())
+        sizes = _sizes(connection)
     total = sum(sizes.values())
     after = -1
-    while rows := connection.execute(
-        f"SELECT {_COLUMNS} FROM entry WHERE time_key > ? ORDER BY time_key LIMIT {_CHUNK}",  # noqa: S608
-        (after,),
-    ).fetchall():
+    while rows := _rows_after(connection, after):
         with transaction(connection):
             run.index([row for row in rows if row[2] < sizes.get(row[1], 0)])
         after = rows[-1][0]
@@ -43,6 +40,16 @@ def rebuild(connection: apsw.Connection, progress: Progress) -> int:
         connection.execute("DROP TABLE search")
         connection.execute("ALTER TABLE search_new RENAME TO search")
     return run.indexed
+
+
+def _sizes(connection: apsw.Connection) -> dict[int, int]:
+    rows: list[Any] = connection.execute("SELECT account_no, size FROM account").fetchall()
+    return dict(rows)
+
+
+def _rows_after(connection: apsw.Connection, time_key: int) -> list[Any]:
+    statement = f"SELECT {_COLUMNS} FROM entry WHERE time_key > ? ORDER BY time_key LIMIT {_CHUNK}"  # noqa: S608
+    return connection.execute(statement, (time_key,)).fetchall()
 
 
 def _definition() -> str:
@@ -67,8 +74,7 @@ class _Rebuild:
 
     def catch_up(self, sizes: dict[int, int]) -> None:
         """Add what was appended since the accounts had ``sizes``."""
-        accounts = self._connection.execute("SELECT account_no, size FROM account").fetchall()
-        for account_no, size in accounts:
+        for account_no, size in _sizes(self._connection).items():
             if size > sizes.get(account_no, 0):
                 rows = self._connection.execute(
                     f"SELECT {_COLUMNS} FROM entry WHERE account_no = ? AND seq >= ? ORDER BY time_key",  # noqa: S608

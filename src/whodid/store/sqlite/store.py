@@ -25,7 +25,6 @@ from whodid.store.base import (
     User,
 )
 from whodid.store.sqlite import check, identity, search_rebuild, training
-from whodid.store.sqlite.compression import bundled_dictionary
 from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file
 from whodid.store.sqlite.reader import Reader, first_key
 from whodid.store.sqlite.writer import Writer
@@ -75,6 +74,9 @@ class SqliteStore:
         if self._entries >= self._train_at and self._training is None:
             self._training = asyncio.create_task(self._train())
         return results
+
+    async def probe(self) -> None:
+        await self._write(self._writer.probe)
 
     async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
         return await self._write(self._writer.add_account, name, created_ms, first)
@@ -161,11 +163,9 @@ class SqliteStore:
     async def _read(
         self, work: Callable[Concatenate[apsw.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        return await self._in_reader(Reader.run, work, *args, **kwargs)
+        return await self._in_reader(lambda reader: reader.run(work, *args, **kwargs))
 
-    async def _in_reader(
-        self, work: Callable[Concatenate[Reader, _P], _T], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
+    async def _in_reader(self, work: Callable[Concatenate[Reader, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return await asyncio.get_running_loop().run_in_executor(
             self._reading, lambda: work(self._reader(), *args, **kwargs)
         )

@@ -3,6 +3,8 @@
 A dictionary holds pieces of the records that it was trained from; it never leaves the store's file.
 """
 
+from typing import Any
+
 import apsw
 import zstandard
 
@@ -39,11 +41,12 @@ def train(connection: apsw.Connection) -> bytes | None:
     Trained on some recent records, and judged by others.
     """
     read = Decompressor(connection)
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         "SELECT dictionary, record FROM entry ORDER BY time_key DESC LIMIT ?", (_RECENT,)
     ).fetchall()
     records = read.all(rows[::_EVERY])
-    held_back, samples = records[::_HELD_BACK], [record for at, record in enumerate(records) if at % _HELD_BACK]
+    held_back = records[::_HELD_BACK]
+    samples: list[Any] = [record for at, record in enumerate(records) if at % _HELD_BACK]
     try:
         trained = zstandard.train_dictionary(DICTIONARY_BYTES, samples).as_bytes()
     except zstandard.ZstdError:

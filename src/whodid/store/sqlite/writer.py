@@ -21,7 +21,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -29,7 +29,7 @@ from whodid.commitment import SALT_BYTES, commit
 from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
 from whodid.records import Event, same_content
-from whodid.store.base import Account, IdentityChange, Receipt, Result, Submission
+from whodid.store.base import Account, Receipt, Result, Submission
 from whodid.store.sqlite import identity
 from whodid.store.sqlite.bulk import BulkInsert
 from whodid.store.sqlite.compression import Decompressor, compressor
@@ -121,6 +121,12 @@ class Writer:
             with transaction(file.connection):
                 return _append(file, batch, sealed)
 
+    def probe(self) -> None:
+        """Write a page and sync it. See ``Store.probe``."""
+        with self.use() as file, transaction(file.connection):
+            version = file.connection.pragma("user_version")
+            file.connection.execute(f"PRAGMA user_version = {int(version)}")
+
     def add_account(self, name: str, created_ms: int, first: Event) -> Account:
         """Add an account whose log begins with ``first``. Raises ``NameTaken``."""
         with self.use() as file, transaction(file.connection):
@@ -158,7 +164,7 @@ class Writer:
                 compress(event.record),
                 terms(account_no, event.kind, event.body),
             )
-            for at, event in zip(itertools.count(0, SALT_BYTES), events)  # noqa: B905 (count has no end)
+            for at, event in zip(itertools.count(0, SALT_BYTES), events)
         ]
 
 
@@ -181,16 +187,14 @@ def _append(file: _File, batch: list[Submission], sealed: list[list[_Sealed]]) -
 def _read_heads(connection: apsw.Connection, batch: list[Submission]) -> dict[int, _Head]:
     """Step 2."""
     account_nos = array("q", sorted({submission.account_no for submission in batch}))
-    rows = connection.execute(
+    rows: Any = connection.execute(
         "SELECT account_no, size, frontier, identity_version FROM account WHERE account_no IN carray(?)",
         (apsw.carray(account_nos),),
     )
     return {int(row[0]): _Head(*row) for row in rows}
 
 
-def _admit(
-    file: _File, head: _Head | None, submission: Submission, sealed: list[_Sealed], rows: list[_Row]
-) -> Result:
+def _admit(file: _File, head: _Head | None, submission: Submission, sealed: list[_Sealed], rows: list[_Row]) -> Result:
     """Step 3, and the numbers of step 4. Nothing has changed where the result is an error."""
     try:
         if head is None:
@@ -235,7 +239,7 @@ def stored_ids(connection: apsw.Connection, account_no: int, ids: Collection[byt
     """Those of the ``ids`` that the account has, with the ``time_key`` of their entries."""
     if not ids:
         return {}
-    rows = connection.execute(
+    rows: Any = connection.execute(
         "SELECT id, time_key FROM record_id WHERE account_no = ? AND id IN carray(?)",
         (account_no, apsw.carray(tuple(ids))),
     )
@@ -308,7 +312,16 @@ def _write(connection: apsw.Connection, rows: list[_Row], time_keys: list[int], 
     _INSERT_ENTRY(
         connection,
         [
-            (key, row.account_no, row.seq, sealed.event.kind, dictionary, sealed.salt, sealed.commitment, sealed.frame)
+            (
+                key,
+                row.account_no,
+                row.seq,
+                sealed.event.kind,
+                dictionary,
+                sealed.salt,
+                sealed.commitment,
+                sealed.frame,
+            )
             for key, row in placed
             for sealed in (row.sealed,)
         ],

@@ -1,0 +1,111 @@
+"""Recording: one request of events, from its bytes to its place in the log.
+
+The token use of the call and its events are one submission, the token use first: both are durable, or neither is.
+Where the events are refused, the token use is recorded by itself, with outcome ``failure``.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from whodid.auth import ATTEMPTS, RECORD, Call, Gate, Principal, refuse
+from whodid.errors import IdConflict, InvalidRequest, StaleIdentity, StoreUnavailable
+from whodid.ingest import Completer, Directory, parse_events
+from whodid.records import Event, IdMakers, Kind
+from whodid.sequencer import Sequencer
+from whodid.store.base import Store, Submission
+
+_LARGE_BODY = 1024 * 1024
+"""From this size on, a body is parsed in a thread, so that other calls are answered meanwhile."""
+
+_MOST_DIRECTORIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A request's body, unpacked, and how to read it."""
+
+    data: bytes
+    lines: bool
+    """Whether it is NDJSON: one object a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a request's events, in their order."""
+
+    ids: list[str]
+    seqs: list[int]
+    duplicates: int
+
+
+class Recorder:
+    """Records requests of events."""
+
+    def __init__(
+        self, store: Store, sequencer: Sequencer, gate: Gate, *, clock: Callable[[], int], ids: IdMakers
+    ) -> None:
+        self._store = store
+        self._sequencer = sequencer
+        self._gate = gate
+        self._clock = clock
+        self._ids = ids
+        self._directories: dict[int, tuple[int, Directory]] = {}
+
+    async def record(
+        self, bearer: str | None, call: Call, kind: Kind, read_content: Callable[[], Awaitable[Content]]
+    ) -> Recorded:
+        """Record the events of a call. Its body is fetched, by ``read_content``, only if the caller may record.
+
+        Raises what ``Gate.admit`` raises, ``InvalidRequest`` and ``IdConflict``.
+        """
+        principal = await self._gate.identify(bearer)
+        if refuse(principal, RECORD):
+            await self._gate.admit(bearer, call, RECORD)  # records the refusal, and raises it
+        try:
+            content = await read_content()
+            return await self._append(bearer, call, kind, content)
+        except (InvalidRequest, IdConflict, StoreUnavailable) as fault:
+            await self._gate.admit(bearer, call, RECORD, fault)
+            raise
+
+    async def _append(self, bearer: str | None, call: Call, kind: Kind, content: Content) -> Recorded:
+        for _ in range(ATTEMPTS):
+            principal = await self._gate.identify(bearer)
+            if refuse(principal, RECORD):
+                await self._gate.admit(bearer, call, RECORD)
+            events = await self._events(principal, kind, content)
+            submission = Submission(
+                principal.account_no,
+                [self._gate.use_of(principal, call), *events],
+                identity_version=principal.identity_version,
+            )
+            try:
+                receipt = await self._sequencer.append(submission)
+            except StaleIdentity:
+                self._gate.forget(principal)
+                continue
+            except IdConflict as conflict:
+                raise IdConflict(conflict.index - 1, conflict.record_id) from conflict  # the token use was at 0
+            return Recorded([event.id.hex() for event in events], receipt.seqs[1:], len(receipt.duplicates))
+        raise StaleIdentity
+
+    async def _events(self, principal: Principal, kind: Kind, content: Content) -> list[Event]:
+        directory = await self._directory(principal)
+        completer = Completer(principal.account, directory, self._ids.of(principal.account), self._clock)
+
+        def make() -> list[Event]:
+            return completer.complete(parse_events(content.data, kind, lines=content.lines), kind)
+
+        return await asyncio.to_thread(make) if len(content.data) > _LARGE_BODY else make()
+
+    async def _directory(self, principal: Principal) -> Directory:
+        """The account's users, as they are under the principal's identity version."""
+        known = self._directories.get(principal.account_no)
+        if known is not None and known[0] == principal.identity_version:
+            return known[1]
+        directory = Directory(await self._store.addresses(principal.account_no))
+        while len(self._directories) >= _MOST_DIRECTORIES:
+            del self._directories[next(iter(self._directories))]
+        self._directories[principal.account_no] = principal.identity_version, directory
+        return directory

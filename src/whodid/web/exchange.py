@@ -1,0 +1,180 @@
+"""Exchange: one request and its answer, and what every one of them has: an id, its place in metrics and in logs."""
+
+import ipaddress
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from whodid.auth import Call
+from whodid.errors import InvalidParameter, MethodNotAllowed, WhodidError
+from whodid.metrics import Metrics
+from whodid.web.problems import problem
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII).fullmatch
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]+")
+_LONGEST_AGENT = 512
+_LONGEST_TARGET = 2048
+_MOST_PARAMETERS = 100
+
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+
+
+class Exchange:
+    """A request, taken apart as far as handlers need it."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.headers = Headers(scope=scope)
+        self.request_id: str = scope["whodid.request_id"]
+
+    @property
+    def bearer(self) -> str | None:
+        """The bearer token, if the request has exactly one."""
+        given = self.headers.getlist("authorization")
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        return token.strip() if scheme.lower() == "bearer" else None
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """The query's parameters, decoded, in order. Raises ``InvalidParameter``."""
+        query = self.scope["query_string"]
+        if not query:
+            return []
+        try:
+            return parse_qsl(
+                query.decode("ascii"),
+                keep_blank_values=True,
+                strict_parsing=True,
+                errors="strict",
+                max_num_fields=_MOST_PARAMETERS,
+            )
+        except ValueError as error:
+            raise InvalidParameter("the query must be like name=value&name=value, in percent-encoded UTF-8") from error
+
+    @property
+    def call(self) -> Call:
+        """The request, as a token use tells of it."""
+        client = self.scope.get("client")
+        agent = _UNPRINTABLE.sub(" ", self.headers.get("user-agent", "")).strip()[:_LONGEST_AGENT]
+        return Call(
+            method=self.scope["method"],
+            target=self.scope["raw_path"].decode("ascii", "replace").removeprefix("/api")[:_LONGEST_TARGET] or "/",
+            request_id=self.request_id,
+            ip_address=_address(client[0]) if client else None,
+            user_agent=agent or None,
+        )
+
+
+@lru_cache(maxsize=1024)
+def _address(host: str) -> str | None:
+    """The address, if it is one: a proxy may pass on anything."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return str(address).partition("%")[0]
+
+
+Handler = Callable[[Exchange], Awaitable[Response]]
+
+
+class Page:
+    """One path's handlers, by method. An ASGI application."""
+
+    def __init__(self, route: str, **handlers: Handler) -> None:
+        """``handlers`` are named by method; a page that can be got has a ``HEAD`` too."""
+        self.route = route
+        self._handlers = handlers | ({"HEAD": handlers["GET"]} if "GET" in handlers else {})
+        self._allowed = ", ".join(sorted(self._handlers))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        scope["whodid.route"] = self.route
+        handler = self._handlers.get(scope["method"], self.refuse)
+        response = await handler(Exchange(scope, receive))
+        await response(scope, receive, send)
+
+    async def refuse(self, exchange: Exchange) -> Response:
+        """Answer a method that the page does not have."""
+        raise self.not_allowed(exchange)
+
+    def not_allowed(self, exchange: Exchange) -> MethodNotAllowed:
+        """The error that tells which methods the page has."""
+        return MethodNotAllowed(exchange.scope["method"], self._allowed)
+
+
+class Exchanges:
+    """Around the whole application: request ids, the headers that every answer has, errors, metrics, logs."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        began = time.perf_counter()
+        request_id = scope["whodid.request_id"] = _request_id(scope)
+        headers = [*_ALWAYS, (b"x-request-id", request_id.encode())]
+        status = 0
+
+        async def send_more(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_more)
+        except WhodidError as error:
+            await problem(error)(scope, receive, send_more)
+        except Exception:
+            log.exception("a request failed", extra={"request_id": request_id})
+            if status:
+                raise
+            internal = WhodidError(f"an internal error; the server's log tells more, under request id {request_id}")
+            await problem(internal)(scope, receive, send_more)
+        seconds = time.perf_counter() - began
+        route = scope.get("whodid.route", "unknown")
+        self._metrics.answered(scope["method"], route, status, seconds)
+        if log.isEnabledFor(logging.DEBUG) or status >= 500:
+            _log(scope, route, status, seconds)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given: str = value.decode("latin-1")
+            if _REQUEST_ID(given):
+                return given
+    return secrets.token_hex(12)
+
+
+def _log(scope: Scope, route: str, status: int, seconds: float) -> None:
+    details = {
+        "request_id": scope["whodid.request_id"],
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 6),
+    }
+    log.log(
+        logging.ERROR if status == 500 else logging.INFO if status >= 500 else logging.DEBUG,
+        "answered",
+        extra=details,
+    )
