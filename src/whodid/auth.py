@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from whodid.errors import Forbidden, StaleIdentity, StoreUnavailable, Unauthenticated, WhodidError
 from whodid.records import Event, IdMakers, Kind, Outcome, TokenUse, complete
@@ -42,6 +43,8 @@ MOST_OWED: Final = 10_000
 """How many token uses are kept while the store takes no appends; past that, reading stops too."""
 
 _SETTLE_SECONDS: Final = 1.0
+_LAST_SECONDS: Final = 3.0
+"""How long a stopping server goes on trying: longer than the sequencer rests after a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,7 @@ NOTHING = Operation("this", frozenset(Scope), frozenset(Role))
 """For calls that lead nowhere: any valid token may learn that there is no such page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call of the API, as a token use tells of it."""
 
     method: str
@@ -177,7 +179,9 @@ class Gate:
         self._known.pop(principal.digest, None)
 
     async def close(self) -> None:
-        """Try once more to record what is owed."""
+        """Try for a moment more to record what is owed."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling], timeout=_LAST_SECONDS)
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.wait([self._settling])
@@ -212,7 +216,10 @@ class Gate:
             raise StoreUnavailable(
                 "the store takes no appends, and too many token uses wait for it", retry_after_seconds=5
             )
-        self._owed.append(Submission(submission.account_no, submission.events))
+        # Perhaps it was recorded, and only the end of the commit failed: as an event with an _id of its own, it will
+        # then be a duplicate.
+        events = [replace(event, filled=()) for event in submission.events]
+        self._owed.append(Submission(submission.account_no, events))
         log.warning("a token use waits for the store", extra={"record": submission.events[0].record.decode()})
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle(), name="settle owed token uses")

@@ -7,7 +7,7 @@ to name every fault. Knows nothing of HTTP and of stores.
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET
@@ -26,6 +26,7 @@ from whodid.records import (
     IdMaker,
     Kind,
     complete,
+    misfit,
     parse_time,
     render_time,
 )
@@ -111,6 +112,8 @@ def parse_events(data: bytes, kind: Kind, *, lines: bool) -> list[Body]:
         raise MalformedBody("the body has no events; send an object, an array of objects, or one object a line")
     if len(bodies) > MAX_EVENTS:
         raise too_many_events(len(bodies))
+    if misfit(bodies, kind):
+        diagnosis.explain(data, kind, lines=lines, max_events=MAX_EVENTS)
     if _looks_odd(data, bodies, lines=lines):
         diagnosis.explain_if_wrong(data, kind, lines=lines, max_events=MAX_EVENTS)
     return bodies
@@ -151,6 +154,10 @@ def _quotes(data: bytes) -> int:
     return data.count(b'"')
 
 
+_Faults: TypeAlias = list[tuple[str | None, str]]
+"""What is wrong with one event: pairs of field and detail."""
+
+
 class Completer:
     """Completes one account's events: the log's own ids and times, and what the account's users tell."""
 
@@ -178,15 +185,15 @@ class Completer:
         return events
 
     def _complete(self, body: Body, kind: Kind, now_ms: int, *, keep_recorded: bool) -> Event:
-        faults: list[tuple[str | None, str]] = []
-        missing = _missing(body)
-        if kind == Kind.ACTION:
-            assert isinstance(body, Action)
+        faults: _Faults = []
+        filled = None if body.id is UNSET else _missing(body)
+        if type(body) is Action and (body.user_email is UNSET or body.user_id is UNSET):
             self._complete_user(body, faults)
         if body.account is not UNSET and body.account != self._account:
             faults.append(("account", f'account must be "{self._account}", the account of the token, or left out'))
-        created_ms = now_ms if body.createdAt is UNSET else _time(body.createdAt, "createdAt", now_ms, faults)
-        recorded_ms = now_ms
+        created_ms = recorded_ms = now_ms
+        if body.createdAt is not UNSET:
+            created_ms = _time(body.createdAt, "createdAt", now_ms, faults)
         if body.updatedAt is not UNSET:
             given_ms = _time(body.updatedAt, "updatedAt", now_ms, faults)
             recorded_ms = given_ms if keep_recorded else now_ms
@@ -194,21 +201,20 @@ class Completer:
             _check_nesting(body, faults)
         if faults:
             raise _Faulty(faults)
-        own = body.id is not UNSET
         event = complete(
             body,
             kind=kind,
-            record_id=str(body.id) if own else self._ids(created_ms),
+            record_id=self._ids(created_ms) if body.id is UNSET else body.id,
             account=self._account,
             created_ms=created_ms,
             recorded_ms=recorded_ms,
-            filled=missing if own else None,
+            filled=filled,
         )
         if len(event.record) > MAX_EVENT_BYTES:
             raise _Faulty([(None, f"the event has {len(event.record)} bytes; it may have {MAX_EVENT_BYTES}")])
         return event
 
-    def _complete_user(self, body: Action, faults: list[tuple[str | None, str]]) -> None:
+    def _complete_user(self, body: Action, faults: _Faults) -> None:
         if body.user_email is UNSET:
             if body.user_id is UNSET:
                 faults.append(("user_id", "user_id or user_email must be given"))
@@ -230,7 +236,7 @@ class Completer:
 class _Faulty(Exception):
     """What is wrong with one event: pairs of field and detail."""
 
-    def __init__(self, faults: list[tuple[str | None, str]]) -> None:
+    def __init__(self, faults: _Faults) -> None:
         super().__init__(faults)
         self.faults = faults
 
@@ -241,12 +247,10 @@ _ATTRIBUTES = {"__v": "version"}
 
 def _missing(body: Body) -> tuple[str, ...]:
     """Which keys the log will fill in, for an event with an ``_id`` of its own."""
-    if body.id is UNSET:
-        return ()
     return tuple(key for key in _FILLABLE if getattr(body, _ATTRIBUTES.get(key, key), None) is UNSET)
 
 
-def _time(text: str, field: str, now_ms: int, faults: list[tuple[str | None, str]]) -> int:
+def _time(text: str, field: str, now_ms: int, faults: _Faults) -> int:
     try:
         time_ms = parse_time(text)
     except ValueError as error:
@@ -267,7 +271,7 @@ def _time(text: str, field: str, now_ms: int, faults: list[tuple[str | None, str
     return time_ms
 
 
-def _check_nesting(body: Body, faults: list[tuple[str | None, str]]) -> None:
+def _check_nesting(body: Body, faults: _Faults) -> None:
     for field in ("changes", "metadata"):
         value = getattr(body, field)
         if value is not UNSET and _deeper_than(value, MAX_NESTING):

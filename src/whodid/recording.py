@@ -6,10 +6,11 @@ Where the events are refused, the token use is recorded by itself, with outcome 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from whodid.auth import ATTEMPTS, RECORD, Call, Gate, Principal, refuse
-from whodid.errors import IdConflict, InvalidRequest, StaleIdentity, StoreUnavailable
+from whodid.errors import IdConflict, InvalidRequest, StaleIdentity, Unavailable
 from whodid.ingest import Completer, Directory, parse_events
 from whodid.records import Event, IdMakers, Kind
 from whodid.sequencer import Sequencer
@@ -21,8 +22,7 @@ _LARGE_BODY = 1024 * 1024
 _MOST_DIRECTORIES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """A request's body, unpacked, and how to read it."""
 
     data: bytes
@@ -30,8 +30,7 @@ class Content:
     """Whether it is NDJSON: one object a line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """What became of a request's events, in their order."""
 
     ids: list[str]
@@ -65,7 +64,7 @@ class Recorder:
         try:
             content = await read_content()
             return await self._append(bearer, call, kind, content)
-        except (InvalidRequest, IdConflict, StoreUnavailable) as fault:
+        except (InvalidRequest, IdConflict, Unavailable) as fault:
             await self._gate.admit(bearer, call, RECORD, fault)
             raise
 

@@ -5,11 +5,12 @@ struct's fields here *is* the order of the keys on the wire. Never reads a reque
 """
 
 import enum
+import operator
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -38,30 +39,30 @@ class Kind(enum.IntEnum):
 
 
 # The description of each type completes the sentence "<field> must be …", in error messages and in OpenAPI.
-# In Python's regular expressions "$" also matches before a final newline; "(?!\n)" takes that back.
+# Patterns are not checked while decoding (a call of Python for each value), but by ``misfit``, a batch at a time.
 Id: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9a-f]{24}$(?!\n)",
         description="24 hex digits in lower case",
         examples=["61042540e1d666c9ded178c4"],
+        extra_json_schema={"pattern": "^[0-9a-f]{24}$"},
     ),
 ]
 Name: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z0-9_-]{1,64}$(?!\n)",
         description="1 to 64 lower-case letters, digits, '_' and '-'",
         examples=["pipeline"],
+        extra_json_schema={"pattern": "^[a-z0-9_-]{1,64}$"},
     ),
 ]
 Email: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=r"^[^@\s]+@[^@\s]+$(?!\n)",
         max_length=254,
         description="an e-mail address of at most 254 characters",
         examples=["support@opsera.io"],
+        extra_json_schema={"pattern": r"^[^@\x00-\x20\x7f]+@[^@\x00-\x20\x7f]+$"},
     ),
 ]
 Time: TypeAlias = Annotated[
@@ -77,10 +78,10 @@ Time: TypeAlias = Annotated[
 Target: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=r"^/",
         max_length=2048,
         description="a relative URL: '/', at most 2048 characters",
         examples=["/v1/logs/user/tokens"],
+        extra_json_schema={"pattern": r"^/[^\x00-\x20\x7f]*$"},
     ),
 ]
 Text64: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, description="a string of 1 to 64 characters")]
@@ -91,13 +92,18 @@ Text2048: TypeAlias = Annotated[
 Address: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9A-Fa-f.:]{2,45}$(?!\n)",
         description="an IPv4 or IPv6 address",
         examples=["192.0.2.17"],
+        extra_json_schema={"pattern": "^[0-9A-Fa-f.:]{2,45}$"},
     ),
 ]
 Method: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[A-Z]{1,16}$(?!\n)", description="an HTTP method in capitals", examples=["GET"])
+    str,
+    Meta(
+        description="an HTTP method in capitals",
+        examples=["GET"],
+        extra_json_schema={"pattern": "^[A-Z]{1,16}$"},
+    ),
 ]
 Outcome: TypeAlias = Literal["success", "failure", "denied"]
 
@@ -114,9 +120,6 @@ class Action(Struct, forbid_unknown_fields=True, kw_only=True, rename={"id": "_i
 
     ALWAYS: ClassVar[tuple[str, ...]] = (
         "_id", "user_id", "user_email", "type", "action", "target_id", "account", "createdAt", "updatedAt", "__v",
-    )  # fmt: skip
-    INDEXED: ClassVar[tuple[str, ...]] = (
-        "type", "action", "user_id", "user_email", "target_id", "outcome", "ip_address",
     )  # fmt: skip
 
     id: Id | UnsetType = UNSET
@@ -146,7 +149,6 @@ class TokenUse(Struct, forbid_unknown_fields=True, kw_only=True, rename={"id": "
     ALWAYS: ClassVar[tuple[str, ...]] = (
         "_id", "token_id", "scope", "target", "user_id", "account", "createdAt", "updatedAt", "__v",
     )  # fmt: skip
-    INDEXED: ClassVar[tuple[str, ...]] = ("token_id", "scope", "user_id", "outcome", "ip_address")
 
     id: Id | UnsetType = UNSET
     token_id: Id
@@ -190,7 +192,35 @@ class Event(Struct, frozen=True, gc=False):
     producer's content. None: the log made the ``_id``, so the event can't be a duplicate."""
 
 
+def pattern_of(rule: Any) -> re.Pattern[str] | None:
+    """The pattern that strings of this type must match as a whole, if there is one. ``rule`` is a type annotation."""
+    if get_origin(rule) is Annotated:
+        pattern = (get_args(rule)[1].extra_json_schema or {}).get("pattern")
+        return re.compile(pattern.removeprefix("^").removesuffix("$")) if pattern else None
+    return next((pattern for option in get_args(rule) if (pattern := pattern_of(option))), None)
+
+
+def _rules_of(model: type[Body]) -> list[tuple[Callable[[Body], Any], Callable[[str], Any]]]:
+    rules = [(field.name, pattern_of(field.type)) for field in msgspec.structs.fields(model)]
+    return [(operator.attrgetter(name), pattern.fullmatch) for name, pattern in rules if pattern is not None]
+
+
+_RULES = {kind: _rules_of(model) for kind, model in MODELS.items()}
+
+
+def misfit(bodies: list[Body], kind: Kind) -> bool:
+    """Whether any value does not match the pattern of its key. Looks at each different value once: values repeat."""
+    for value_of, matches in _RULES[kind]:
+        values = set(map(value_of, bodies))
+        values.discard(UNSET)
+        values.discard(None)
+        if not all(map(matches, values)):
+            return True
+    return False
+
+
 _encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _decoders = {kind: msgspec.json.Decoder(model) for kind, model in MODELS.items()}
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -214,16 +244,12 @@ def complete(
     body.createdAt = render_time(created_ms)
     body.updatedAt = body.createdAt if recorded_ms == created_ms else render_time(recorded_ms)
     body.version = 0
-    if kind == Kind.ACTION:
-        _null_where_missing(body)
+    if type(body) is Action:  # always present, with null where nothing is known
+        if body.user_email is UNSET:
+            body.user_email = None
+        if body.target_id is UNSET:
+            body.target_id = None
     return Event(kind, bytes.fromhex(record_id), created_ms, _encode(body), body, filled)
-
-
-def _null_where_missing(body: Any) -> None:
-    if body.user_email is UNSET:
-        body.user_email = None
-    if body.target_id is UNSET:
-        body.target_id = None
 
 
 def parse_record(kind: Kind, record: bytes) -> Body:
@@ -241,7 +267,7 @@ def same_content(new: bytes, stored: bytes, filled: tuple[str, ...]) -> bool:
     for key in ("updatedAt", *filled):
         ours.pop(key, None)
         theirs.pop(key, None)
-    return ours == theirs
+    return _encode_sorted(ours) == _encode_sorted(theirs)  # as values, Python takes 1, 1.0 and true for the same
 
 
 # Times: UTC, milliseconds, on the wire as YYYY-MM-DDTHH:MM:SS.mmmZ.
@@ -264,15 +290,11 @@ def parse_time(text: str) -> int:
     return time_ms
 
 
+@lru_cache(maxsize=4096)
 def render_time(time_ms: int) -> str:
     """Epoch milliseconds in the wire form: ``2021-07-30T16:13:52.109Z``."""
     seconds, milliseconds = divmod(time_ms, 1000)
-    return f"{_render_seconds(seconds)}.{milliseconds:03d}Z"
-
-
-@lru_cache(maxsize=4096)
-def _render_seconds(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
 
 class IdMaker:
@@ -287,12 +309,16 @@ class IdMaker:
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._counter = int.from_bytes(random_bytes(4), "big") & 0x1FFF_FFFF
         self._maker = int.from_bytes(random_bytes(3), "big")
+        self._last_ms = -1
+        self._moment = 0
 
     def __call__(self, created_ms: int) -> str:
         """The next id, 24 hex digits, for an event that occurred at ``created_ms``."""
+        if created_ms != self._last_ms:
+            seconds, milliseconds = divmod(created_ms, 1000)
+            self._last_ms, self._moment = created_ms, (seconds & 0xFFFF_FFFF) << 64 | milliseconds << 54 | self._maker
         self._counter = (self._counter + 1) & 0x3FFF_FFFF
-        seconds, milliseconds = divmod(created_ms, 1000)
-        return f"{seconds & 0xFFFF_FFFF:08x}{milliseconds << 54 | self._counter << 24 | self._maker:016x}"
+        return (self._moment | self._counter << 24).to_bytes(12, "big").hex()
 
 
 class IdMakers:

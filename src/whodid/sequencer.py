@@ -87,7 +87,7 @@ class Sequencer:
             or self._bytes + size_bytes > self._limits.queue_bytes
         ):
             raise Overloaded("more events are waiting to be recorded than this server holds; try again")
-        waiting = _Waiting(submission, size_bytes, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(self._store.prepare(submission), size_bytes, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._count(len(submission.events), size_bytes)
         if self._pump is None:

@@ -115,6 +115,8 @@ class Submission(Struct, frozen=True):
     """Changes of users and tokens that are made in the same transaction."""
     identity_version: int | None = None
     """The version under which the caller was checked; the store refuses what was checked under another one."""
+    prepared: object = None
+    """What ``Store.prepare`` made beforehand."""
 
 
 class Receipt(Struct, frozen=True):
@@ -171,6 +173,10 @@ class Store(Protocol):
     the failure hit the very end of a commit, all of it (a producer that brings its own ``_id`` finds out by
     repeating the request).
     """
+
+    def prepare(self, submission: Submission) -> Submission:
+        """The same submission, with the work done on it that needs no turn in line; ``append`` does it otherwise."""
+        ...
 
     async def append(self, batch: list[Submission]) -> list[Result]:
         """Commit a batch in one transaction; its results, in order. When it returns, everything is durable.

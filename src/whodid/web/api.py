@@ -57,7 +57,7 @@ class Api:
 
     async def nowhere(self, exchange: Exchange) -> Response:
         """Below ``/api``, what there is shows only to those who have a token; and their calls are recorded."""
-        fault = NotFound(f"there is no page {exchange.scope['path'][:200]!r}; /openapi.json lists those there are")
+        fault = NotFound(f"there is no page /api{exchange.target[:200]}; /openapi.json lists those there are")
         return await self.refuse(exchange, fault)
 
     async def refuse(self, exchange: Exchange, fault: WhodidError) -> Response:

@@ -1,7 +1,6 @@
 """The web application: which page is where."""
 
 from starlette.responses import Response
-from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whodid.errors import NotFound
@@ -23,15 +22,6 @@ def build_app(service: Service) -> ASGIApp:
     async def openapi(exchange: Exchange) -> Response:  # noqa: ARG001
         return Response(document, media_type=JSON)
 
-    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            raise NotFound("only HTTP is spoken here")
-        exchange = Exchange(scope, receive)
-        if not scope["path"].startswith("/api/"):
-            raise NotFound("there is no such page; /openapi.json lists those there are")
-        response = await api.nowhere(exchange)
-        await response(scope, receive, send)
-
     pages: list[Page] = [
         ApiPage(api, ACTIONS, GET=api.reading(Kind.ACTION), POST=api.recording(Kind.ACTION)),
         ApiPage(api, TOKEN_USES, GET=api.reading(Kind.TOKEN), POST=api.recording(Kind.TOKEN)),
@@ -40,5 +30,23 @@ def build_app(service: Service) -> ASGIApp:
         Page("/metrics", GET=api.metrics),
         Page("/openapi.json", GET=openapi),
     ]
-    routes = [Route(page.route, page, include_in_schema=False) for page in pages]
-    return Exchanges(Router(routes, redirect_slashes=False, default=nowhere), service.metrics)
+    return Exchanges(_Pages(pages, api), service.metrics)
+
+
+class _Pages:
+    """All pages by their paths, none of which has a variable part. An ASGI application."""
+
+    def __init__(self, pages: list[Page], api: Api) -> None:
+        self._pages = {page.route: page for page in pages}
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        page = self._pages.get(scope["path"])
+        if page is not None:
+            await page(scope, receive, send)
+        elif scope["path"].startswith("/api/"):
+            response = await self._api.nowhere(Exchange(scope, receive))
+            await response(scope, receive, send)
+        else:
+            raise NotFound("there is no such page; /openapi.json lists those there are")

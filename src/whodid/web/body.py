@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from starlette.datastructures import Headers
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from whodid.errors import MalformedBody, Overloaded, UnsupportedBody
 from whodid.ingest import MAX_BODY_BYTES, Inflater, body_too_large
+from whodid.query import quoted
 from whodid.recording import Content
 
 ACCEPT = "application/json, application/x-ndjson"
@@ -71,7 +72,7 @@ async def read_content(headers: Headers, receive: Receive, reservation: Reservat
 
 
 async def _read_plain(receive: Receive, reservation: Reservation) -> bytes:
-    piece, more = await _next_piece(receive)
+    piece, more = _piece(await receive())  # as a rule the whole body, and here already
     if not more:
         reservation.hold(len(piece))
         return _bounded(piece)
@@ -113,6 +114,10 @@ async def _next_piece(receive: Receive) -> tuple[bytes, bool]:
             message = await receive()
     except TimeoutError as error:
         raise MalformedBody(f"the body stopped coming for {_PIECE_SECONDS:.0f} seconds") from error
+    return _piece(message)
+
+
+def _piece(message: Message) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise MalformedBody("the body is cut off: the connection ended before it did")
     return message.get("body", b""), message.get("more_body", False)
@@ -123,14 +128,15 @@ def _is_lines(headers: Headers) -> bool:
     lines = _LINES.get(content_type.strip().lower())
     charset = parameters.lower().replace(" ", "").replace('"', "")
     if lines is None or charset not in ("", "charset=utf-8", "charset=utf8"):
-        raise _unsupported(f"the content type must be one of {ACCEPT}, in UTF-8")
+        given = quoted(headers.get("content-type", ""))
+        raise _unsupported(f"the content type must be one of {ACCEPT}, in UTF-8, not {given}")
     return lines
 
 
 def _is_packed(headers: Headers) -> bool:
     encoding = ",".join(headers.getlist("content-encoding")).strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
-        raise _unsupported(f"the content encoding must be one of {ACCEPT_ENCODING}")
+        raise _unsupported(f"the content encoding must be one of {ACCEPT_ENCODING}, not {quoted(encoding)}")
     return encoding.endswith("gzip")
 
 

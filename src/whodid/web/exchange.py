@@ -1,6 +1,7 @@
 """Exchange: one request and its answer, and what every one of them has: an id, its place in metrics and in logs."""
 
 import ipaddress
+import itertools
 import logging
 import re
 import secrets
@@ -16,15 +17,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from whodid.auth import Call
 from whodid.errors import InvalidParameter, MethodNotAllowed, WhodidError
 from whodid.metrics import Metrics
+from whodid.tokens import PREFIX
 from whodid.web.problems import problem
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII).fullmatch
+_TOKEN = re.compile(rf"{PREFIX}[0-9A-Za-z]+", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]+")
 _LONGEST_AGENT = 512
 _LONGEST_TARGET = 2048
 _MOST_PARAMETERS = 100
+
+_PROCESS = secrets.token_hex(8)
+_NUMBERS = itertools.count()
+"""Request ids: what is different in each process, and a number."""
 
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
@@ -67,17 +74,29 @@ class Exchange:
             raise InvalidParameter("the query must be like name=value&name=value, in percent-encoded UTF-8") from error
 
     @property
+    def target(self) -> str:
+        """The path without ``/api``: a page's own, however the caller wrote it; else as it came."""
+        path: str = self.scope.get("whodid.route") or self.scope["raw_path"].decode("ascii", "replace")
+        return _without_tokens(path.removeprefix("/api")[:_LONGEST_TARGET]) or "/"
+
+    @property
     def call(self) -> Call:
         """The request, as a token use tells of it."""
         client = self.scope.get("client")
         agent = _UNPRINTABLE.sub(" ", self.headers.get("user-agent", "")).strip()[:_LONGEST_AGENT]
+        agent = _without_tokens(agent)
         return Call(
             method=self.scope["method"],
-            target=self.scope["raw_path"].decode("ascii", "replace").removeprefix("/api")[:_LONGEST_TARGET] or "/",
+            target=self.target,
             request_id=self.request_id,
             ip_address=_address(client[0]) if client else None,
             user_agent=agent or None,
         )
+
+
+def _without_tokens(text: str) -> str:
+    """A token in the wrong place is not written down: who may read the log could use it."""
+    return _TOKEN.sub(f"{PREFIX}…", text) if PREFIX in text else text
 
 
 @lru_cache(maxsize=1024)
@@ -160,9 +179,9 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             given: str = value.decode("latin-1")
-            if _REQUEST_ID(given):
+            if _REQUEST_ID(given) and PREFIX not in given:
                 return given
-    return secrets.token_hex(12)
+    return f"{_PROCESS}{next(_NUMBERS):08x}"
 
 
 def _log(scope: Scope, route: str, status: int, seconds: float) -> None:

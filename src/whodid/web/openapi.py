@@ -167,8 +167,6 @@ def _problems(*statuses: int) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, components = msgspec.json.schema_components([Action, TokenUse, Change, Fault], ref_template=_SCHEMAS + "{name}")
-    for schema in components.values():
-        _as_others_write_patterns(schema)
     made: dict[str, Any] = {
         "Change": components["Change"],
         "Fault": components["Fault"],
@@ -205,15 +203,3 @@ def _problem() -> dict[str, Any]:
 
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _as_others_write_patterns(schema: Any) -> None:
-    """Take back what only Python's "$" needs."""
-    if isinstance(schema, dict):
-        if "pattern" in schema:
-            schema["pattern"] = schema["pattern"].removesuffix(r"(?!\n)")
-        for inner in schema.values():
-            _as_others_write_patterns(inner)
-    elif isinstance(schema, list):
-        for inner in schema:
-            _as_others_write_patterns(inner)

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 
+import httptools
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from whodid.config import Settings
@@ -24,24 +27,37 @@ MAX_HEAD_BYTES = 64 * 1024
 """How long a request's line and headers may be together."""
 
 _HEAD_SECONDS = 30
-"""How long a new connection may take to send the first request's head."""
+"""How long a connection may take to send the head of a request, the first one from its beginning on."""
 
 _KEEP_ALIVE_SECONDS = 65
+_GC_ALLOCATIONS = 50_000
+"""A batch makes some ten thousand short-lived objects, and no cycles: looking for those each 700 is wasted."""
+
 _SWITCH_SECONDS = 0.001
 """How long a busy thread keeps the interpreter from the writer, which waits for it several times a batch."""
 
 
-def serve(settings: Settings, announce: Callable[[str], None] = print) -> int:
+def serve(
+    settings: Settings,
+    announce: Callable[[str], None] = print,
+    *,
+    start: Callable[[Settings], Service] = start_service,
+    build: Callable[[Service], ASGIApp] = build_app,
+) -> int:
     """Serve until a signal says to stop; the exit status. ``announce`` is told when, and where, all is ready.
+
+    ``start`` and ``build`` make the service and its application, where the usual ones won't do (``bench`` sets the
+    clock back and adds a page).
 
     Raises ``StoreUnusable``, ``StoreUnavailable`` or ``InvalidSetting``.
     """
     set_up_logs(settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.set_threshold(_GC_ALLOCATIONS, 20, 100)
     listening = _listen(settings)
     with contextlib.closing(listening):
-        service = start_service(settings)
-        uvloop.run(_serve(service, listening, announce))
+        service = start(settings)
+        uvloop.run(_serve(service, build(service), listening, announce))
     return 0
 
 
@@ -54,11 +70,11 @@ def _listen(settings: Settings) -> socket.socket:
         raise InvalidSetting(f"can't listen on {settings.host} port {settings.port}: {reason}") from error
 
 
-async def _serve(service: Service, listening: socket.socket, announce: Callable[[str], None]) -> None:
+async def _serve(service: Service, app: ASGIApp, listening: socket.socket, announce: Callable[[str], None]) -> None:
     settings = service.settings
     server = _Server(
         uvicorn.Config(
-            build_app(service),
+            app,
             http=_BoundedProtocol,
             ws="none",
             lifespan="off",
@@ -114,9 +130,17 @@ class _Server(uvicorn.Server):
 
 
 class _BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol, with bounds on the size of a request's head and on the time the first may take."""
+    """Uvicorn's HTTP protocol, with bounds on what it leaves open: how long heads and trailers may be, and take.
 
-    _head_bytes = 0
+    The parser keeps a line, its headers and the trailers of a chunked body in memory until they are whole. How many of
+    the bytes that arrive together belong to them can't be told; but where nothing begins, ends or is body in them,
+    all do.
+    """
+
+    _open_bytes = 0
+    """How many bytes came since something of a request began, was body, or ended."""
+    _moved_on = False
+    """Whether the bytes that are being looked at did."""
     _in_head = True
     _deadline: asyncio.TimerHandle | None = None
 
@@ -132,24 +156,66 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        super().data_received(data)
-        if not self._in_head:
-            self._head_bytes = 0
-        elif (size := self._head_bytes + len(data)) <= MAX_HEAD_BYTES:
-            self._head_bytes = size
-        elif not self.transport.is_closing():
+        self._moved_on = False
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+        if self.transport.is_closing():
+            return
+        self._open_bytes = 0 if self._moved_on else self._open_bytes + len(data)
+        if self._open_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+        elif self._deadline is None and (self._in_head or self.cycle.response_complete):
+            self._deadline = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _refuse_head(self) -> None:
+        # Uvicorn's cycle is None until there was a request, whatever its type says.
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]
             self.send_400_response("The request's line and headers are too long.")
+        else:
+            self.transport.close()  # an earlier request is being answered
+
+    def _stay(self, rest: bytes) -> None:
+        """Answer in this protocol a request that offered another one: parse it again, without the offer.
+
+        The parser takes what follows such a head for another protocol: so a body would be lost.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("This is no proxy.")
+            return
+        head = [b"%b %b HTTP/1.1" % (method, self.url)]
+        head += [b"%b: %b" % header for header in self.headers if header[0] not in (b"upgrade", b"connection")]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*head, b"", rest]))
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._in_head = True
+        self._in_head = self._moved_on = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A request's head is whole."""
         self._in_head = False
+        self._moved_on = True
         self._no_deadline()
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body arrived."""
+        self._moved_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        self._moved_on = True
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def _no_deadline(self) -> None:
         if self._deadline is not None:

@@ -4,8 +4,6 @@ A statement gives up the interpreter's lock while SQLite works, and must wait fo
 interval when another thread is busy. With a statement a row, a busy server would append some hundred rows a second.
 """
 
-import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -18,16 +16,17 @@ class BulkInsert:
     """``INSERT INTO <table> VALUES …`` for any number of rows, in as few statements as can be kept prepared."""
 
     def __init__(self, table: str, columns: int) -> None:
-        self._columns = columns
         row = f"({','.join('?' * columns)})"
         sizes = [_MOST_ROWS >> shift for shift in range(_MOST_ROWS.bit_length())]
-        self._statements = [(size, f"INSERT INTO {table} VALUES {','.join([row] * size)}") for size in sizes]  # noqa: S608
+        self._statements = [
+            (size * columns, f"INSERT INTO {table} VALUES {','.join([row] * size)}")  # noqa: S608
+            for size in sizes
+        ]
 
-    def __call__(self, connection: apsw.Connection, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert ``rows``, in order."""
+    def __call__(self, connection: apsw.Connection, values: list[Any]) -> None:
+        """Insert rows, in order; ``values`` has the columns of the first row, then of the second, and so on."""
         done = 0
         for size, statement in self._statements:
-            while len(rows) - done >= size:
-                values = itertools.chain.from_iterable(rows[done : done + size])
-                connection.execute(statement, tuple(values))
+            while len(values) - done >= size:
+                connection.execute(statement, values[done : done + size])
                 done += size

@@ -181,7 +181,7 @@ class _Check:
         if created_ms != row.time_key >> TIE_BITS:
             self._found(account.name, row.seq, f"the record's time {body.createdAt} is not that of its place")
         self._ids[bytes.fromhex(str(body.id))] = row
-        for term in self._terms.terms(account.no, kind, body).split(" "):
+        for term in self._terms.terms(account.no, body).split(" "):
             self._terms_count += 1
             self._terms_digest += hash((term, row.time_key)) & _MASK
 

@@ -6,13 +6,8 @@ one key of one account and kind. ``7a`` is on every action of account 7, ``7at:p
 """
 
 import hashlib
-import operator
-from collections.abc import Callable
-from typing import Any
 
-from msgspec import UNSET
-
-from whodid.records import MODELS, Body, Kind
+from whodid.records import Action, Body, Kind
 
 _KIND_LETTERS = {Kind.ACTION: "a", Kind.TOKEN: "t"}
 _KEY_LETTERS = {
@@ -28,7 +23,7 @@ _KEY_LETTERS = {
 }
 
 _LONGEST_VALUE = 200
-_MEMO_SIZE = 50_000
+_MEMO_SIZE = 20_000
 
 
 def _escape(code: int) -> str:
@@ -51,39 +46,43 @@ def encode_value(value: str) -> str:
     return value.translate(_ESCAPES)
 
 
+class _Encoded(dict[str, str]):
+    """Values as they are encoded, kept for a while: values repeat."""
+
+    def __missing__(self, value: str) -> str:
+        if len(self) >= _MEMO_SIZE:
+            self.clear()
+        encoded = self[value] = encode_value(value)
+        return encoded
+
+
 class TermMaker:
-    """Makes the terms of entries. Keeps what it encoded lately, since values repeat; one thread uses it."""
+    """Makes the terms of entries. One thread at a time uses it.
+
+    The keys are spelt out, since this is done for every event: ``_KEY_LETTERS`` says the same to ``match_expression``.
+    Values of keys whose rules allow nothing that must be encoded stand as they are.
+    """
 
     def __init__(self) -> None:
-        self._getters: dict[Kind, Callable[[Body], tuple[Any, ...]]] = {
-            kind: operator.attrgetter(*model.INDEXED) for kind, model in MODELS.items()
-        }
-        self._prefixes: dict[tuple[int, Kind], tuple[str, list[str]]] = {}
-        self._encoded: dict[str, str] = {}
+        self._encoded = _Encoded()
 
-    def terms(self, account_no: int, kind: Kind, body: Body) -> str:
+    def terms(self, account_no: int, body: Body) -> str:
         """The terms of one entry, with spaces between them: what is inserted into ``search``."""
-        every, prefixes = self._prefixes.get((account_no, kind)) or self._make_prefixes(account_no, kind)
-        encoded = self._encoded
-        parts = [every]
-        for prefix, value in zip(prefixes, self._getters[kind](body), strict=True):
-            if value is not UNSET and value is not None:
-                parts.append(prefix + (encoded.get(value) or self._encode(value)))
-        return " ".join(parts)
-
-    def _make_prefixes(self, account_no: int, kind: Kind) -> tuple[str, list[str]]:
-        if len(self._prefixes) > _MEMO_SIZE:
-            self._prefixes.clear()
-        every = _every(account_no, kind)
-        made = every, [_prefix(account_no, kind, key) for key in MODELS[kind].INDEXED]
-        self._prefixes[account_no, kind] = made
-        return made
-
-    def _encode(self, value: str) -> str:
-        if len(self._encoded) > _MEMO_SIZE:
-            self._encoded.clear()
-        encoded = self._encoded[value] = encode_value(value)
-        return encoded
+        if isinstance(body, Action):
+            at = f"{account_no}a"
+            terms = f"{at} {at}t:{body.type} {at}a:{body.action} {at}u:{body.user_id}"
+            if body.user_email:
+                terms += f" {at}e:{self._encoded[body.user_email]}"
+            if body.target_id:
+                terms += f" {at}g:{self._encoded[body.target_id]}"
+        else:
+            at = f"{account_no}t"
+            terms = f"{at} {at}k:{body.token_id} {at}s:{body.scope} {at}u:{body.user_id}"
+        if body.outcome:
+            terms += f" {at}o:{body.outcome}"
+        if body.ip_address:
+            terms += f" {at}i:{self._encoded[body.ip_address]}"
+        return terms
 
 
 def match_expression(account_no: int, kind: Kind, equals: tuple[tuple[str, str], ...]) -> str:

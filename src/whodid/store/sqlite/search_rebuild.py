@@ -69,7 +69,7 @@ class _Rebuild:
 
     def index(self, rows: list[tuple[Any, ...]]) -> None:
         """Add rows of ``entry``, which are in order of time."""
-        _INSERT(self._connection, [(row[0], self._terms_of(*row[1:])) for row in rows])
+        _INSERT(self._connection, [value for row in rows for value in (row[0], self._terms_of(*row[1:]))])
         self.indexed += len(rows)
 
     def catch_up(self, sizes: dict[int, int]) -> None:
@@ -84,4 +84,4 @@ class _Rebuild:
 
     def _terms_of(self, account_no: int, _seq: int, kind: int, dictionary: int, frame: bytes) -> str:
         body = parse_record(Kind(kind), self._read(dictionary, frame))
-        return self._terms.terms(account_no, Kind(kind), body)
+        return self._terms.terms(account_no, body)

@@ -6,9 +6,10 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
+from msgspec import structs
 
 from whodid.records import Event, Kind
 from whodid.store.base import (
@@ -25,8 +26,10 @@ from whodid.store.base import (
     User,
 )
 from whodid.store.sqlite import check, identity, search_rebuild, training
+from whodid.store.sqlite.compression import newest_dictionary
 from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file
 from whodid.store.sqlite.reader import Reader, first_key
+from whodid.store.sqlite.sealer import Sealed, Sealer
 from whodid.store.sqlite.writer import Writer
 
 _P = ParamSpec("_P")
@@ -59,27 +62,38 @@ class SqliteStore:
         prepare_file(path, vfs=vfs)
         self.path = path
         self._vfs = vfs
-        self._writer = Writer(path, random_bytes=random_bytes, vfs=vfs)
+        self._writer = Writer(path, vfs=vfs)
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="whodid-writer")
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="whodid-reader")
         self._readers: list[Reader] = []
         self._mine = threading.local()
         self._training: asyncio.Task[None] | None = None
-        self._entries, at_last = Reader(path, vfs=vfs).run(training.state)
+        reader = Reader(path, vfs=vfs)
+        self._sealer = Sealer(random_bytes, *reader.run(newest_dictionary))
+        self._entries, at_last = reader.run(training.state)
+        reader.close()
         self._train_at = training.next_training(at_last)
 
     async def append(self, batch: list[Submission]) -> list[Result]:
-        results = await self._write(self._writer.append, batch)
+        results = await self._write(self._writer.append, batch, [self._sealed(submission) for submission in batch])
         self._entries += sum(len(result.seqs) for result in results if isinstance(result, Receipt))
         if self._entries >= self._train_at and self._training is None:
             self._training = asyncio.create_task(self._train())
         return results
 
+    def prepare(self, submission: Submission) -> Submission:
+        sealed = self._sealer.seal(submission.account_no, submission.events)
+        return structs.replace(submission, prepared=sealed)
+
+    def _sealed(self, submission: Submission) -> list[Sealed]:
+        prepared: Any = submission.prepared
+        return self._sealer.seal(submission.account_no, submission.events) if prepared is None else prepared
+
     async def probe(self) -> None:
         await self._write(self._writer.probe)
 
     async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
-        return await self._write(self._writer.add_account, name, created_ms, first)
+        return await self._write(self._writer.add_account, name, created_ms, first, self._sealer.seal)
 
     async def accounts(self) -> list[Account]:
         return await self._read(identity.accounts)
@@ -138,7 +152,8 @@ class SqliteStore:
             if entries >= training.next_training(at_last):
                 dictionary = await self._read(training.train)
                 if dictionary is not None:
-                    await self._write(self._writer.add_dictionary, entries, dictionary)
+                    version = await self._write(self._writer.add_dictionary, entries, dictionary)
+                    self._sealer.learn(version, dictionary)
             self._entries, self._train_at = entries, training.next_training(entries)
         finally:
             self._training = None

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import zstandard
 
-from whodid.store.sqlite.compression import Decompressor, compressor
+from whodid.store.sqlite.compression import Compressor, Decompressor
 
 FIRST_ENTRIES = 10_000
 """How many entries a store has before its first own dictionary; ten times as many for each following one."""
@@ -56,5 +56,4 @@ def train(connection: apsw.Connection) -> bytes | None:
 
 
 def _size(dictionary: bytes, records: list[bytes]) -> int:
-    compress = compressor(dictionary)
-    return sum(len(compress(record)) for record in records)
+    return sum(map(len, Compressor(dictionary).all(records)))

@@ -2,7 +2,7 @@
 
 The steps of ``append``, in order:
 
-1. Prepare what needs no lock: salts, commitments, compressed records, search terms.
+1. Seal the events: salts, commitments, compressed records, search terms (see ``sealer.py``; done before).
 2. Begin the transaction; read the heads of the accounts concerned.
 3. Admit each submission, or refuse it by itself: checked under the current identity version, its changes of users
    and tokens possible, no ``_id`` in conflict. Leave out duplicates.
@@ -15,26 +15,23 @@ Everything that one append must know of the one before is read back from the fil
 failed, or that another process made, needs no special care. Used by one thread.
 """
 
-import itertools
-import operator
 from array import array
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import apsw
 
-from whodid.commitment import SALT_BYTES, commit
 from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
 from whodid.records import Event, same_content
 from whodid.store.base import Account, Receipt, Result, Submission
 from whodid.store.sqlite import identity
 from whodid.store.sqlite.bulk import BulkInsert
-from whodid.store.sqlite.compression import Decompressor, compressor
+from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import open_writer, telling_errors, transaction
-from whodid.store.sqlite.search import TermMaker
+from whodid.store.sqlite.sealer import Sealed
 
 TIE_BITS = 21
 """``time_key`` is ``createdAt`` in milliseconds, and in its low 21 bits the order among entries of that millisecond."""
@@ -45,22 +42,11 @@ _INSERT_TERMS = BulkInsert("search (rowid, terms)", 2)
 _INSERT_BLOCK = BulkInsert("block_root (account_no, level, position, root)", 4)
 
 
-class _Sealed(NamedTuple):
-    """An event, ready to be written (step 1)."""
+Seal: TypeAlias = Callable[[int, list[Event]], list[Sealed]]
+"""Seals events of the account with this number."""
 
-    event: Event
-    salt: bytes
-    commitment: bytes
-    frame: bytes
-    terms: str
-
-
-class _Row(NamedTuple):
-    """An event at its place in the account's log (step 4)."""
-
-    account_no: int
-    seq: int
-    sealed: _Sealed
+_Row: TypeAlias = tuple[int, int, Sealed]
+"""Step 4: the account's number, the sequence number, the event. A plain tuple, as ``Sealed`` is."""
 
 
 class _Head:
@@ -71,35 +57,26 @@ class _Head:
         self.frontier = Frontier.from_bytes(size, frontier)
         self.identity_version = identity_version
         self.next_seq = size
-        self.leaves: list[bytes] = []
+        self.commitments: list[bytes] = []
+        """Of the new entries, in order."""
         self.brought: dict[bytes, tuple[int, Event]] = {}
         """The ids that producers brought in this very batch, with number and event."""
 
 
 class _File:
-    """The open file: the writing connection, and the dictionary that records are compressed with."""
+    """The open file: the connection that writes, and a way to read the records that it finds there."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.read = Decompressor(connection)
-        self.learn()
-
-    def learn(self) -> None:
-        """Take the newest dictionary."""
-        row = self.connection.execute("SELECT max(version), bytes FROM dictionary").fetchone()
-        assert row is not None
-        self.dictionary_version = int(row[0])
-        self.compress = compressor(row[1])
 
 
 class Writer:
-    """Appends to the store's file. Opens it on first use, and anew after a failure."""
+    """Appends to the store's file. Opens it on first use, and anew after a failure. One thread uses it."""
 
-    def __init__(self, path: Path, *, random_bytes: Callable[[int], bytes], vfs: str | None = None) -> None:
+    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         self._path = path
         self._vfs = vfs
-        self._random_bytes = random_bytes
-        self._terms = TermMaker()
         self._file: _File | None = None
 
     @contextmanager
@@ -114,12 +91,10 @@ class Writer:
                 self.close(force=True)
                 raise
 
-    def append(self, batch: list[Submission]) -> list[Result]:
-        """Commit a batch. See ``Store.append``."""
-        with self.use() as file:
-            sealed = [self._seal(file, submission.account_no, submission.events) for submission in batch]
-            with transaction(file.connection):
-                return _append(file, batch, sealed)
+    def append(self, batch: list[Submission], sealed: list[list[Sealed]]) -> list[Result]:
+        """Commit a batch; ``sealed`` has the events of each submission. See ``Store.append``."""
+        with self.use() as file, transaction(file.connection):
+            return _append(file, batch, sealed)
 
     def probe(self) -> None:
         """Write a page and sync it. See ``Store.probe``."""
@@ -127,24 +102,23 @@ class Writer:
             version = file.connection.pragma("user_version")
             file.connection.execute(f"PRAGMA user_version = {int(version)}")
 
-    def add_account(self, name: str, created_ms: int, first: Event) -> Account:
+    def add_account(self, name: str, created_ms: int, first: Event, seal: Seal) -> Account:
         """Add an account whose log begins with ``first``. Raises ``NameTaken``."""
         with self.use() as file, transaction(file.connection):
             if identity.account(file.connection, name):
                 raise NameTaken(f"there is an account {name} already")
             file.connection.execute("INSERT INTO account (name, created_ms) VALUES (?, ?)", (name, created_ms))
             account_no = file.connection.last_insert_rowid()
-            _append(file, [Submission(account_no, [first])], [self._seal(file, account_no, [first])])
+            _append(file, [Submission(account_no, [first])], [seal(account_no, [first])])
             account = identity.account(file.connection, name)
         assert account is not None
         return account
 
-    def add_dictionary(self, entries: int, dictionary: bytes) -> None:
-        """Compress with ``dictionary`` from now on; ``entries`` is how many the store had when it was trained."""
-        with self.use() as file:
-            with transaction(file.connection):
-                file.connection.execute("INSERT INTO dictionary (entries, bytes) VALUES (?, ?)", (entries, dictionary))
-            file.learn()
+    def add_dictionary(self, entries: int, dictionary: bytes) -> int:
+        """Keep a dictionary, trained when the store had so many entries; its version."""
+        with self.use() as file, transaction(file.connection):
+            file.connection.execute("INSERT INTO dictionary (entries, bytes) VALUES (?, ?)", (entries, dictionary))
+            return file.connection.last_insert_rowid()
 
     def close(self, *, force: bool = False) -> None:
         """Close the file. The last connection to close puts the write-ahead log back into it."""
@@ -152,23 +126,8 @@ class Writer:
         if file is not None:
             file.connection.close(force)
 
-    def _seal(self, file: _File, account_no: int, events: list[Event]) -> list[_Sealed]:
-        """Step 1: prepare what needs no lock."""
-        salts = self._random_bytes(SALT_BYTES * len(events))
-        compress, terms = file.compress, self._terms.terms
-        return [
-            _Sealed(
-                event,
-                salt := salts[at : at + SALT_BYTES],
-                commit(salt, event.record),
-                compress(event.record),
-                terms(account_no, event.kind, event.body),
-            )
-            for at, event in zip(itertools.count(0, SALT_BYTES), events)
-        ]
 
-
-def _append(file: _File, batch: list[Submission], sealed: list[list[_Sealed]]) -> list[Result]:
+def _append(file: _File, batch: list[Submission], sealed: list[list[Sealed]]) -> list[Result]:
     """Steps 2 to 6, inside a transaction."""
     connection = file.connection
     heads = _read_heads(connection, batch)
@@ -178,8 +137,8 @@ def _append(file: _File, batch: list[Submission], sealed: list[list[_Sealed]]) -
         for submission, events in zip(batch, sealed, strict=True)
     ]
     time_keys = _place_in_time(connection, rows)
-    blocks = [(head.account_no, *block) for head in heads.values() for block in _grow(head)]
-    _write(connection, rows, time_keys, file.dictionary_version)
+    blocks = [value for head in heads.values() for block in _grow(head) for value in (head.account_no, *block)]
+    _write(connection, rows, time_keys)
     _write_heads(connection, heads, blocks)
     return results
 
@@ -194,7 +153,7 @@ def _read_heads(connection: apsw.Connection, batch: list[Submission]) -> dict[in
     return {int(row[0]): _Head(*row) for row in rows}
 
 
-def _admit(file: _File, head: _Head | None, submission: Submission, sealed: list[_Sealed], rows: list[_Row]) -> Result:
+def _admit(file: _File, head: _Head | None, submission: Submission, sealed: list[Sealed], rows: list[_Row]) -> Result:
     """Step 3, and the numbers of step 4. Nothing has changed where the result is an error."""
     try:
         if head is None:
@@ -254,23 +213,33 @@ def _stored_record(file: _File, time_key: int) -> tuple[int, bytes]:
     return row[0], file.read(row[1], row[2])
 
 
-def _number(head: _Head, sealed: list[_Sealed], known: dict[int, int], rows: list[_Row]) -> Receipt:
+def _number(head: _Head, sealed: list[Sealed], known: dict[int, int], rows: list[_Row]) -> Receipt:
     """Step 4, first half: the next numbers of the account, for all but the duplicates."""
-    seqs: list[int] = []
-    seq = head.next_seq
-    for place, event in enumerate(sealed):
-        if place in known:
-            earlier = known[place]  # below zero: the place of an earlier event of the same submission
-            seqs.append(earlier if earlier >= 0 else seqs[-1 - earlier])
-            continue
-        rows.append(_Row(head.account_no, seq, event))
-        head.leaves.append(hash_leaf(event.commitment))
-        if event.event.filled is not None:
-            head.brought[event.event.id] = seq, event.event
-        seqs.append(seq)
-        seq += 1
-    head.next_seq = seq
+    if not known:
+        seqs = list(range(head.next_seq, head.next_seq + len(sealed)))
+        fresh = sealed
+    else:
+        seqs = _numbers_around(known, head.next_seq, len(sealed))
+        fresh = [event for place, event in enumerate(sealed) if place not in known]
+    for seq, event in enumerate(fresh, head.next_seq):
+        rows.append((head.account_no, seq, event))
+        head.commitments.append(event[2])
+        if event[0].filled is not None:
+            head.brought[event[0].id] = seq, event[0]
+    head.next_seq += len(fresh)
     return Receipt(seqs, frozenset(known))
+
+
+def _numbers_around(known: dict[int, int], next_seq: int, count: int) -> list[int]:
+    seqs: list[int] = []
+    for place in range(count):
+        seq = known.get(place)
+        if seq is None:
+            seqs.append(next_seq)
+            next_seq += 1
+        else:  # below zero: the place of an earlier event of the same submission
+            seqs.append(seq if seq >= 0 else seqs[-1 - seq])
+    return seqs
 
 
 def _place_in_time(connection: apsw.Connection, rows: list[_Row]) -> list[int]:
@@ -279,8 +248,8 @@ def _place_in_time(connection: apsw.Connection, rows: list[_Row]) -> list[int]:
     newest_ms = -1 if newest is None else newest >> TIE_BITS
     free: dict[int, int] = {}
     time_keys: list[int] = []
-    for row in rows:
-        created_ms = row.sealed.event.created_ms
+    for _, _, sealed in rows:
+        created_ms = sealed[0].created_ms
         key = free.get(created_ms)
         if key is None:
             key = created_ms << TIE_BITS if created_ms > newest_ms else _first_free(connection, created_ms)
@@ -301,38 +270,26 @@ def _first_free(connection: apsw.Connection, created_ms: int) -> int:
 
 def _grow(head: _Head) -> list[BlockRoot]:
     """Step 5."""
-    head.frontier, blocks = append(head.frontier, head.leaves)
+    head.frontier, blocks = append(head.frontier, [hash_leaf(commitment) for commitment in head.commitments])
     return blocks
 
 
-def _write(connection: apsw.Connection, rows: list[_Row], time_keys: list[int], dictionary: int) -> None:
+def _write(connection: apsw.Connection, rows: list[_Row], time_keys: list[int]) -> None:
     """Step 6: the entries. In order of time, since the search index begins a new segment at each step back."""
-    placed = list(zip(time_keys, rows, strict=True))
-    placed.sort(key=operator.itemgetter(0))
-    _INSERT_ENTRY(
-        connection,
-        [
-            (
-                key,
-                row.account_no,
-                row.seq,
-                sealed.event.kind,
-                dictionary,
-                sealed.salt,
-                sealed.commitment,
-                sealed.frame,
-            )
-            for key, row in placed
-            for sealed in (row.sealed,)
-        ],
-    )
-    _INSERT_ID(connection, [(row.account_no, row.sealed.event.id, key) for key, row in placed])
-    _INSERT_TERMS(connection, [(key, row.sealed.terms) for key, row in placed])
+    entries: list[Any] = []
+    ids: list[Any] = []
+    terms: list[Any] = []
+    for key, (account_no, seq, sealed) in sorted(zip(time_keys, rows, strict=True)):  # keys differ: none but they count
+        event, salt, commitment, dictionary, frame, words = sealed
+        entries += (key, account_no, seq, event.kind, dictionary, salt, commitment, frame)
+        ids += (account_no, event.id, key)
+        terms += (key, words)
+    _INSERT_ENTRY(connection, entries)
+    _INSERT_ID(connection, ids)
+    _INSERT_TERMS(connection, terms)
 
 
-def _write_heads(
-    connection: apsw.Connection, heads: dict[int, _Head], blocks: list[tuple[int, int, int, bytes]]
-) -> None:
+def _write_heads(connection: apsw.Connection, heads: dict[int, _Head], blocks: list[Any]) -> None:
     """Step 6: what the trees have become."""
     connection.executemany(
         "UPDATE account SET size = ?, frontier = ?, identity_version = ? WHERE account_no = ?",

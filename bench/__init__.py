@@ -1,0 +1,1 @@
+"""Speed and size of Whodid, measured: ``python -m bench``. README.md here tells what and how."""

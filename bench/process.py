@@ -1,0 +1,99 @@
+"""Server processes, seen from outside: started, stopped, and what the kernel says about them."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.files import store_url
+from bench.load import answer_bytes
+
+_ROOT = Path(__file__).parent.parent
+_LONGEST_HEAD = 8192
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Server(AbstractContextManager["Server"]):
+    """A server of one store, in a process of its own, ready to be called."""
+
+    def __init__(self, file: Path, *, behind_ms: int = 0) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.server", "--store", store_url(file), "--behind-ms", str(behind_ms)],
+            cwd=_ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        address = re.search(r":(\d+) ", line)
+        if address is None:
+            self._stop()
+            raise RuntimeError(f"the server did not start; it said {line!r}")
+        self.port = int(address[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def peak_memory_mb(self) -> float:
+        """The most memory that the process has had so far (``VmHWM``), in 10^6 bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
+        peak = re.search(r"VmHWM:\s*(\d+) kB", status)
+        assert peak is not None
+        return int(peak[1]) * 1024 / 1e6
+
+    def cpu_seconds(self) -> float:
+        """How much processor time the process has used so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class Caller(AbstractContextManager["Caller"]):
+    """One keep-alive connection that makes one call after another."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._room = memoryview(bytearray(4 * 1024 * 1024))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def call(self, request: bytes) -> memoryview:
+        """The body of the answer, until the next call. Raises ``UnexpectedAnswer``."""
+        self._socket.sendall(request)
+        got = self._receive(0)
+        while (end := bytes(self._room[: min(got, _LONGEST_HEAD)]).find(b"\r\n\r\n")) < 0:
+            got += self._receive(got)
+        start = end + 4
+        size = answer_bytes(bytes(self._room[:end]))
+        while got < start + size:
+            got += self._receive(got)
+        return self._room[start:got]
+
+    def _receive(self, at: int) -> int:
+        count = self._socket.recv_into(self._room[at:])
+        if not count:
+            raise ConnectionError("the server closed the connection")
+        return count

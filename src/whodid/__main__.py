@@ -1,0 +1,5 @@
+"""``python -m whodid`` is ``whodid``."""
+
+from whodid.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""The entry point: runs a command, and tells every way in which it may end as a status and at most one line.
+
+Status 0: done; 1: refused, or a check failed; 2: the command line is wrong; 130: Ctrl-C; 141: nobody reads the output.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+
+from whodid import __version__
+from whodid.cli import accounts, demonstrate, serving, tokens, transfer, users, verify_store
+from whodid.cli.output import UsageError, complain
+from whodid.errors import WhodidError
+
+REFUSED = 1
+USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+app = App(
+    name="whodid",
+    help="An audit log: who did what, and which access token was used for what.",
+    help_epilogue="Example:\n\n    whodid demo              # a month of activity, and a server to look at it\n\n"
+    "    whodid COMMAND --help    # each has an example\n\nStatus: 0 done, 1 refused or a check failed, 2 usage.",
+    help_format="plaintext",
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
+for part in (serving.app, demonstrate.app, accounts.app, users.app, tokens.app):
+    app.command(part)
+transfer.register(app)
+app.command(verify_store.app)
+
+
+def main() -> NoReturn:
+    """Run the command that the process was called with, and exit with its status."""
+    # With a handler of ours, asyncio sets none of its own, which would wait for a blocking read of standard input.
+    signal.signal(signal.SIGINT, _interrupt)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; its status."""
+    try:
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except (CycloptsError, UsageError) as error:
+        complain(f"{_one_line(str(error))} (see 'whodid --help')")
+        return USAGE
+    except WhodidError as error:
+        complain(_one_line(error.message))
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _let_go_of_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        complain(f"can't write the output: {error.strerror}")
+        _let_go_of_output()
+        return REFUSED
+    return status if isinstance(status, int) else 0
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _let_go_of_output() -> None:
+    """What is still in the buffer goes nowhere, so that the interpreter does not fail once more as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

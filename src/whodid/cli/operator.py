@@ -1,0 +1,49 @@
+"""The operator at the command line: who that is, the store as the operator uses it, and what time it is."""
+
+import os
+import pwd
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from whodid.identity import Actor, Identity
+from whodid.store.base import Store
+from whodid.store.opening import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A store, open for one command, and who commands."""
+
+    store: Store
+    identity: Identity
+    actor: Actor
+
+
+@asynccontextmanager
+async def operate(url: str, *, create: bool = False) -> AsyncIterator[Operator]:
+    """Open the store, making it where there is none if ``create`` says so; close it afterwards.
+
+    Raises ``InvalidSetting``, ``StoreUnusable`` or ``StoreUnavailable``.
+    """
+    store = open_store(url, create=create)
+    try:
+        yield Operator(store, Identity(store, clock=now), operator_actor())
+    finally:
+        await store.close()
+
+
+def now() -> int:
+    """Now, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def operator_actor() -> Actor:
+    """Who makes the changes of a command. The system says who that is, not the environment, which anyone may set."""
+    user_id = os.getuid()
+    try:
+        name = pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        name = str(user_id)
+    return Actor(details={"via": "command line", "os_user": name})

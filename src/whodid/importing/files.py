@@ -1,0 +1,99 @@
+"""Files of records: opened, unpacked, and read piece by piece. Owns compression and encoding marks, never JSON."""
+
+import codecs
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from whodid.errors import InvalidParameter, MalformedBody
+from whodid.importing.splitting import RawRecord, split
+
+PIECE_BYTES = 256 * 1024
+
+BATCH_EVENTS = 1000
+"""How many records one commit of an import writes at most …"""
+
+BATCH_BYTES = 8 * 1024 * 1024
+"""… and about how many bytes of them are in memory at once."""
+
+_GZIP = b"\x1f\x8b"
+
+
+class RecordBatch(NamedTuple):
+    """Consecutive records of one file."""
+
+    unit: str
+    """What the records' numbers count: ``line`` or ``record``."""
+    records: list[RawRecord]
+
+
+class RecordFile:
+    """One file of records. ``stream`` is read once, and never sought in: it may be a pipe."""
+
+    def __init__(self, name: str, stream: BinaryIO) -> None:
+        self.name = name
+        self.taken_bytes = 0
+        """How much of the file has been read so far, as it lies on the disk."""
+        self._stream = stream
+
+    def batches(self) -> Iterator[RecordBatch]:
+        """The file's records, in order. Raises ``MalformedBody`` where the file is not what it should be."""
+        unit, records = split(_without_mark(self._unpacked()))
+        batch: list[RawRecord] = []
+        size_bytes = 0
+        for record in records:
+            batch.append(record)
+            size_bytes += len(record.data)
+            if len(batch) == BATCH_EVENTS or size_bytes >= BATCH_BYTES:
+                yield RecordBatch(unit, batch)
+                batch, size_bytes = [], 0
+        if batch:
+            yield RecordBatch(unit, batch)
+
+    def _unpacked(self) -> Iterator[bytes]:
+        head = self._read(len(_GZIP))
+        pieces = self._pieces(head)
+        return _inflate(pieces) if head == _GZIP else pieces
+
+    def _pieces(self, head: bytes) -> Iterator[bytes]:
+        while head:
+            yield head
+            head = self._read(PIECE_BYTES)
+
+    def _read(self, most_bytes: int) -> bytes:
+        try:
+            piece = self._stream.read(most_bytes)
+        except OSError as error:
+            raise InvalidParameter(f"can't read {self.name}: {error.strerror}") from error
+        self.taken_bytes += len(piece)
+        return piece
+
+
+def _inflate(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Undo gzip, of which files may have several members, one after another."""
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    for piece in pieces:
+        data = piece
+        while data:
+            if stream.eof:
+                if not data.strip(b"\0"):
+                    break  # padding after the last member, as tapes have it
+                stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            try:
+                yield stream.decompress(data, PIECE_BYTES)
+            except zlib.error as error:
+                raise MalformedBody(f"the file is not valid gzip: {error}") from error
+            data = stream.unused_data if stream.eof else stream.unconsumed_tail
+    if not stream.eof:
+        raise MalformedBody("the file is cut off: its gzip data has no end")
+
+
+def _without_mark(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Leave out the mark (BOM) that some programs put before UTF-8."""
+    head = b""
+    for piece in pieces:
+        head += piece
+        if len(head) >= len(codecs.BOM_UTF8):
+            break
+    yield head.removeprefix(codecs.BOM_UTF8)
+    yield from pieces

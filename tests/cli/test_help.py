@@ -1,0 +1,64 @@
+"""Help, version and wrong command lines."""
+
+import pytest
+from tests.cli.running import Whodid
+
+COMMANDS = (
+    "", "serve", "demo", "account", "account add", "account list", "user", "user add", "user list", "user update",
+    "user deactivate", "user activate", "token", "token create", "token list", "token expire", "import", "export",
+    "verify-store",
+)  # fmt: skip
+
+WRONG = {
+    "nonsense": "Unknown command",
+    "user add --account a --email e --role king": "administrator",
+    "user add --account a --email e": "--role",
+    "user add --account a --email e --role user --age 7": "Unknown option",
+    "token create --account a --email e --name n --scope everything": "security-logs",
+    "token create --account a --email e --name n --scope api --expires soon": "--expires must be",
+    "export --account a --from yesterday": "--from must be",
+    "export --account a --from 2021-02-30": "--from must be",
+    "export --account a --from 2021-07-30 --to 2021-07-29": "--from must be before --to",
+    "export --account a --kind everything": "action",
+    "import --account a": "FILE",
+    "import --account a --nope": "--nope",
+    "user update --account a --email e": "--new-email",
+    "serve --colour red": "Unknown option",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example(whodid: Whodid, command: str) -> None:
+    """Whoever asks a command for help gets something to copy."""
+    shown = whodid(*command.split(), "--help").out
+    assert "Usage: whodid" in shown
+    assert "Example:" in shown
+    assert f"    whodid {command}" in shown
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_command_line_is_one_line_on_stderr_and_status_2(whodid: Whodid, line: str) -> None:
+    """It says what is wrong, or what would be right; nothing is printed for scripts to mistake for a result."""
+    told = whodid(*line.split(), status=2)
+    assert told.out == ""
+    assert told.err.startswith("whodid: ")
+    assert told.err.count("\n") == 1
+    assert WRONG[line] in told.err
+    assert not whodid.store_path.exists()
+
+
+def test_the_version_is_told(whodid: Whodid) -> None:
+    """It is the package's."""
+    import whodid as package
+
+    assert whodid("--version").out.strip() == package.__version__
+
+
+def test_every_setting_is_a_flag_of_serve(whodid: Whodid) -> None:
+    """A new setting can't be forgotten at the command line."""
+    from dataclasses import fields
+
+    from whodid.config import Settings
+
+    shown = whodid("serve", "--help").out
+    assert [field.name for field in fields(Settings) if f"--{field.name.replace('_', '-')} " not in shown] == []

@@ -1,0 +1,60 @@
+"""What all tests share: async tests, hypothesis profiles, a clock that only tests move, chance that repeats itself."""
+
+import asyncio
+import inspect
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Tests import from each other, and from bench, by full name (`tests.building`).
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.building import ManualClock
+
+from whodid.store.sqlite import SqliteStore
+
+_UNCHECKED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+settings.register_profile("dev", deadline=None, suppress_health_check=_UNCHECKED)
+settings.register_profile("ci", deadline=None, suppress_health_check=_UNCHECKED, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands at 2021-07-30 16:13:52.109 until a test moves it."""
+    return ManualClock()
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Chance that is the same at each run."""
+    return random.Random(20210730)
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    """Where the ``store`` fixture has its file."""
+    return tmp_path / "whodid.db"
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[SqliteStore]:
+    """An empty SQLite store."""
+    opened = SqliteStore(store_path, create=True)
+    yield opened
+    asyncio.run(opened.close())
