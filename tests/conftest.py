@@ -18,6 +18,9 @@ from tests.building import ManualClock
 
 from whodid.store.sqlite import SqliteStore
 
+LONGEST_TEST_SECONDS = 60
+"""When a test in an event loop is given up."""
+
 _UNCHECKED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 settings.register_profile("dev", deadline=None, suppress_health_check=_UNCHECKED)
 settings.register_profile("ci", deadline=None, suppress_health_check=_UNCHECKED, derandomize=True)
@@ -26,11 +29,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine in an event loop of its own."""
+    """Run a test that is a coroutine in an event loop of its own; one that waits for ever fails."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    asyncio.run(asyncio.wait_for(test, LONGEST_TEST_SECONDS))
     return True
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.building import ManualClock, action, add_account, completed, event, f
 
 from whodid.errors import IdConflict, Overloaded, StoreUnavailable, Unavailable
 from whodid.sequencer import Limits, Sequencer
-from whodid.store.base import Account, Receipt, Result, Submission
+from whodid.store.base import Account, Prepared, Receipt, Result, Submission
 from whodid.store.sqlite import SqliteStore
 
 
@@ -29,7 +29,7 @@ class WatchedStore(SqliteStore):
         self.failures: list[Exception] = []
         """What the next batches fail with, one each."""
 
-    async def append(self, batch: list[Submission]) -> list[Result]:
+    async def append(self, batch: Sequence[Submission | Prepared]) -> list[Result]:
         """Append, or fail."""
         self.batches.append(len(batch))
         await self.open.wait()
@@ -179,19 +179,25 @@ async def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room(
 
 
 async def test_the_queue_is_bounded_in_bytes_too(watched: WatchedStore, clock: ManualClock) -> None:
-    """Few large events fill it as many small ones do."""
+    """Few large events fill it as many small ones do; what is recorded makes room again."""
     async with scene_of(watched, clock, Limits(queue_bytes=2000)) as scene:
+        for _ in range(3):
+            watched.open.clear()
+            taken = [scene.begin("a")]
+            await settle()
+            large = Submission(scene.account.no, [event(scene.account, target_id="b", reason="x" * 1500)])
+            taken.append(asyncio.create_task(scene.sequencer.append(large)))
+            await settle()
+            with pytest.raises(Overloaded):
+                await scene.begin("c")
+            watched.open.set()
+            await asyncio.gather(*taken)
         watched.open.clear()
-        taken = [scene.begin("a")]
+        small = [scene.begin(name) for name in "def"]
         await settle()
-        large = Submission(scene.account.no, [event(scene.account, target_id="b", reason="x" * 1500)])
-        taken.append(asyncio.create_task(scene.sequencer.append(large)))
-        await settle()
-        with pytest.raises(Overloaded):
-            await scene.begin("c")
         watched.open.set()
-        await asyncio.gather(*taken)
-        assert await scene.targets() == ["a", "b"]
+        await asyncio.gather(*small)
+        assert await scene.targets() == [*"ababab", *"def"]
 
 
 async def test_a_submission_larger_than_the_queue_is_taken_when_nothing_waits(

@@ -1,6 +1,8 @@
 """Identity: the rules of accounts, users and tokens, and the action that each change leaves in the account's log.
 
-A change and the action that tells of it are one submission: neither is ever there without the other.
+A change and the action that tells of it are one submission: neither is ever there without the other. A change is
+made of what is stored, under the identity version of then: where another process was faster, it is refused
+(``StaleIdentity``) and never undoes the other's.
 """
 
 import re
@@ -33,9 +35,9 @@ LONGEST_LIFE_DAYS = 365
 """A token expires after a year at most."""
 
 _ACCOUNT_NAME = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII).fullmatch
-_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+").fullmatch
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f\ud800-\udfff]+@[^@\s\x00-\x1f\x7f\ud800-\udfff]+").fullmatch
 _ID = re.compile(r"[0-9a-f]{24}", re.ASCII).fullmatch
-_LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,100}").fullmatch
+_LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Identity:
             raise InvalidParameter(f"a user's id must be 24 hex digits in lower case, not {user_id!r}")
         if user_id == OPERATOR_ID:
             raise InvalidParameter(f"{OPERATOR_ID} stands for the operator; no user can have it")
+        version = await self._store.identity_version(account.no)
         if user_id is not None and user_id in await self._store.addresses(account.no):
             raise Conflict(f"{account.name} has a user with the id {user_id} already")
         user = User(user_id or self._ids(now_ms), _check_email(email), _check_name(name), role, True, now_ms)  # noqa: FBT003
@@ -115,7 +118,7 @@ class Identity:
             target_name=user.email,
             changes={"role": Change(None, role.value)},
         )
-        await self._commit(account, action, PutUser(user))
+        await self._commit(account, action, PutUser(user), version)
         return user
 
     async def update_user(
@@ -136,6 +139,7 @@ class Identity:
             "name": None if name is None else _check_name(name),
             "active": active,
         }
+        version, user = await self._stored(account, user)
         new = {key: value for key, value in wanted.items() if value is not None and value != getattr(user, key)}
         if not new:
             return user
@@ -144,19 +148,20 @@ class Identity:
         action = self._action(
             account.name, actor, "user", "update", target_id=user.id, target_name=changed.email, changes=changes
         )
-        await self._commit(account, action, PutUser(changed))
+        await self._commit(account, action, PutUser(changed), version)
         return changed
 
     async def create_token(
         self, account: Account, actor: Actor, owner: User, *, scope: Scope, name: str, life_ms: int
     ) -> tuple[Token, str]:
         """Make a token; it and its text, which is nowhere kept. Raises ``NameTaken``."""
-        if not owner.active:
-            raise Conflict(f"{owner.email} is deactivated; activate the user first")
-        if not 0 < life_ms <= LONGEST_LIFE_DAYS * DAY_MS:
+        if not 1000 <= life_ms <= LONGEST_LIFE_DAYS * DAY_MS:
             raise InvalidParameter("a token expires after at least a second and at most a year (365d)")
         if not name or _LABEL(name) is None:
             raise InvalidParameter("a token's name must be 1 to 100 characters, without control characters")
+        version, owner = await self._stored(account, owner)
+        if not owner.active:
+            raise Conflict(f"{owner.email} is deactivated; activate the user first")
         now_ms = self._clock()
         text = make_token(self._random_bytes)
         token = Token(self._ids(now_ms), owner.id, name, scope, digest_of(text), now_ms, now_ms + life_ms)
@@ -164,7 +169,7 @@ class Identity:
             account.name, actor, "access_token", "create", target_id=token.id, target_name=name,
             metadata={"scope": scope.value, "owner": owner.email, "expires_at": render_time(token.expires_ms)},
         )  # fmt: skip
-        await self._commit(account, action, PutToken(token))
+        await self._commit(account, action, PutToken(token), version)
         return token, text
 
     async def token(self, account: Account, token_id: str) -> Token:
@@ -176,15 +181,25 @@ class Identity:
 
     async def expire_token(self, account: Account, actor: Actor, token: Token) -> Token:
         """Let a token hold no longer, from now on; nothing is recorded where it is expired already."""
+        version = await self._store.identity_version(account.no)
+        token = await self.token(account, token.id)
         if token.expired_ms is not None:
             return token
         expired = replace(token, expired_ms=self._clock())
         action = self._action(account.name, actor, "access_token", "expire", target_id=token.id, target_name=token.name)
-        await self._commit(account, action, PutToken(expired))
+        await self._commit(account, action, PutToken(expired), version)
         return expired
 
-    async def _commit(self, account: Account, action: Event, change: IdentityChange) -> None:
-        (result,) = await self._store.append([Submission(account.no, [action], (change,))])
+    async def _stored(self, account: Account, user: User) -> tuple[int | None, User]:
+        """The account's identity version, and the user as stored under it. Raises ``NotFound``."""
+        version = await self._store.identity_version(account.no)
+        for stored in await self._store.users(account.no):
+            if stored.id == user.id:
+                return version, stored
+        raise NotFound(f"{account.name} has no user with the id {user.id}")
+
+    async def _commit(self, account: Account, action: Event, change: IdentityChange, version: int | None) -> None:
+        (result,) = await self._store.append([Submission(account.no, [action], (change,), version)])
         if isinstance(result, WhodidError):
             raise result
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from whodid.errors import Overloaded, StoreUnavailable, Unavailable
-from whodid.store.base import Receipt, Store, Submission
+from whodid.store.base import Prepared, Receipt, Store, Submission
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ class Limits:
 
 @dataclass(slots=True)
 class _Waiting:
-    submission: Submission
+    submission: Prepared
+    events: int
     size_bytes: int
     answer: asyncio.Future[Receipt]
 
@@ -81,19 +82,19 @@ class Sequencer:
         refuses the submission with.
         """
         self._refuse_if_hopeless()
+        events = len(submission.events)
         size_bytes = sum(len(event.record) for event in submission.events)
         if self._queue and (
-            self._events + len(submission.events) > self._limits.queue_events
-            or self._bytes + size_bytes > self._limits.queue_bytes
+            self._events + events > self._limits.queue_events or self._bytes + size_bytes > self._limits.queue_bytes
         ):
             raise Overloaded("more events are waiting to be recorded than this server holds; try again")
-        waiting = _Waiting(self._store.prepare(submission), size_bytes, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._count(len(submission.events), size_bytes)
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(self._store.prepare(submission), events, size_bytes, answer))
+        self._count(events, size_bytes)
         if self._pump is None:
             self._pump = asyncio.create_task(self._run(), name="sequencer")
         # A caller that goes away does not take back what it handed in.
-        return await asyncio.shield(waiting.answer)
+        return await asyncio.shield(answer)
 
     async def probe(self) -> None:
         """Raise ``Unavailable`` while nothing is taken; after a failure of the store, find out if it has passed."""
@@ -134,16 +135,14 @@ class Sequencer:
         """The next batch: what came first, up to the limit, but at least one submission."""
         batch: list[_Waiting] = []
         events = 0
-        while self._queue and (
-            not batch or events + len(self._queue[0].submission.events) <= self._limits.batch_events
-        ):
+        while self._queue and (not batch or events + self._queue[0].events <= self._limits.batch_events):
             waiting = self._queue.popleft()
-            events += len(waiting.submission.events)
+            events += waiting.events
             batch.append(waiting)
         return batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        events = sum(len(waiting.submission.events) for waiting in batch)
+        events = sum(waiting.events for waiting in batch)
         began = self._monotonic()
         try:
             results = await self._store.append([waiting.submission for waiting in batch])

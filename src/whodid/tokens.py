@@ -16,6 +16,8 @@ _RANDOM_LENGTH = 40
 _CHECKSUM_LENGTH = 6
 _TEXT = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}", re.ASCII).fullmatch
 
+_ANYWHERE = re.compile(rf"{PREFIX}[0-9A-Za-z]+", re.ASCII)
+
 
 def make_token(random_bytes: Callable[[int], bytes]) -> str:
     """The text of a new token: about 238 bits of chance."""
@@ -31,6 +33,11 @@ def is_authentic(text: str) -> bool:
 def digest_of(text: str) -> bytes:
     """What is kept of a token: the SHA-256 of its text, 32 bytes. Its text is random, so no salt is needed."""
     return hashlib.sha256(text.encode()).digest()
+
+
+def without_tokens(text: str) -> str:
+    """The text with what looks like a token cut short: for whatever is written down, or said to others."""
+    return _ANYWHERE.sub(f"{PREFIX}…", text) if PREFIX in text else text
 
 
 def _random_digits(random_bytes: Callable[[int], bytes]) -> list[str]:

@@ -5,7 +5,6 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import re
 import signal
 import socket
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from tests.building import flat, no_progress
 
@@ -59,8 +58,9 @@ class Answer:
 
     def header(self, name: str) -> str | None:
         """A header that is there at most once; None if it is not."""
-        (value,) = [value for key, value in self.headers if key.lower() == name.lower()] or [None]
-        return value
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(values) <= 1
+        return values[0] if values else None
 
     @property
     def json(self) -> Any:
@@ -89,9 +89,7 @@ def eventually(what: str, check: Callable[[], _T], seconds: float = DEADLINE_SEC
 class Running:
     """A server process. Whatever a test does to it, it must end in order and have told no token to anybody."""
 
-    def __init__(
-        self, folder: Path, *, before: str = "", before_exec: Callable[[], None] | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, folder: Path, *, before: str = "", **settings: Any) -> None:
         """Start it, and wait until it is ready. ``before`` is Python to run first in its process."""
         self.folder = folder
         self.path = Path(settings.pop("path", folder / "whodid.db"))
@@ -103,7 +101,6 @@ class Running:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                preexec_fn=before_exec,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -181,10 +178,19 @@ class Running:
         return [json.loads(line) for line in self.log_path.read_text().splitlines()]
 
     @property
+    def pids(self) -> list[int]:
+        """The process, and those that it started."""
+        pids = [self.process.pid]
+        for pid in pids:
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                pids += [int(child) for child in children.read_text().split()]
+        return pids
+
+    @property
     def peak_mib(self) -> float:
-        """The most memory that the process ever had (VmHWM)."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+        """The most memory that the server ever had (VmHWM), all its processes together."""
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self.pids]
+        return sum(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) for status in statuses) / 1024
 
     def stop(self) -> int:
         """Stop it in order; the exit status."""
@@ -196,8 +202,8 @@ class Running:
     def kill(self) -> None:
         """``kill -9``."""
         self.process.kill()
-        self.wait()
         self.hang_up()
+        self.wait()
 
     def wait(self) -> int:
         """Wait for the end of the process."""
@@ -214,13 +220,15 @@ class Running:
         text = self.log_path.read_text()
         assert not [token for token in self.issued if token in text]
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
         if self.process.poll() is None:
-            status = self.stop() if failure[0] is None else self.kill()
-            assert not status, self.log_path.read_text()[-2000:]
+            if failure[0] is not None:
+                self.kill()
+                return
+            assert self.stop() == 0, self.log_path.read_text()[-2000:]
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -360,8 +368,3 @@ def problem(answer: Answer, status: int, *parts: str) -> dict[str, Any]:
         assert part in told["detail"], told["detail"]
     assert PREFIX not in answer.body.decode()
     return told
-
-
-def environment(**more: str) -> dict[str, str]:
-    """This process' environment, and more."""
-    return {**os.environ, **more}

@@ -36,7 +36,7 @@ class Space:
     """How much a server may still write: taken away and given back by a limit of its process, without privileges."""
 
     def __init__(self, server: Running) -> None:
-        self._pid = server.process.pid
+        self._server = server
         self._path = server.path
 
     def end(self) -> None:
@@ -53,10 +53,8 @@ class Space:
         self._limit(resource.RLIM_INFINITY)
 
     def _limit(self, size_bytes: int) -> None:
-        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
-
-
-IGNORE_XFSZ = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+        for pid in self._server.pids:  # Python ignores the signal that comes with it
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
 
 class SmallDisk:
@@ -82,7 +80,8 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A real full disk, where the machine lets us mount one; elsewhere the limit of the process stands in for it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True, text=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"only root may mount a small disk ({mounted.stderr.strip()}); the test with a limit ran instead")
     yield SmallDisk(folder)
@@ -102,9 +101,8 @@ def fill_and_recover(server: Running, tenant: Tenant, space: "Space | SmallDisk"
     space.end()
 
     # Appends fail with 503 and say why; nothing of them is stored.
-    refused = eventually(
-        "an append to fail", lambda: answer if (answer := server.post(ACTIONS, text, large())).status == 503 else None
-    )
+    eventually("an append to fail", lambda: server.post(ACTIONS, text, large()).status == 503)
+    refused = server.post(ACTIONS, text, large())
     problem(refused, 503)
     assert int(refused.header("retry-after") or 0) >= 1
     problem(server.get("/ready"), 503)
@@ -134,7 +132,7 @@ def fill_and_recover(server: Running, tenant: Tenant, space: "Space | SmallDisk"
 
 def test_without_space_reading_goes_on_and_recording_comes_back(tmp_path: Path) -> None:
     """503 with the reason in the log; nothing lost, nothing half-written; no restart."""
-    with Running(tmp_path, before=IGNORE_XFSZ) as server, tenant_of(server) as tenant:
+    with Running(tmp_path) as server, tenant_of(server) as tenant:
         tenant.token(Scope.LOGS_WRITE)
         for _ in range(2):
             fill_and_recover(server, tenant, Space(server))
@@ -154,7 +152,7 @@ def test_a_disk_that_is_full_is_told_as_such(small_disk: SmallDisk, tmp_path: Pa
 
 def test_a_store_that_can_not_be_written_at_all_comes_back_too(tmp_path: Path) -> None:
     """Every write fails, down to the first byte; what is owed is recorded before a stopping server ends."""
-    with Running(tmp_path, before=IGNORE_XFSZ) as server, tenant_of(server) as tenant:
+    with Running(tmp_path) as server, tenant_of(server) as tenant:
         text = tenant.token()
         assert server.post(ACTIONS, text, action(type="before")).status == 201
         log = server.log_path  # which the limit holds for, too

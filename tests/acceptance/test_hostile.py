@@ -164,8 +164,9 @@ HOGS: dict[str, tuple[Callable[[], bytes], dict[str, str], int, str]] = {
     "an event of a million short keys": (
         lambda: with_metadata(b"{%b}" % b",".join(b'"%x":1' % at for at in range(1_300_000))), {}, 422, "",
     ),
-    "10,000 events of a thousand faults each": (
-        lambda: b"[" + b",".join([b"{%b}" % b",".join(b'"%d":1' % at for at in range(200))] * 9_000) + b"]", {}, 422, "",
+    "9,000 events of 200 faults each": (
+        lambda: b"[" + b",".join([b"{%b}" % b",".join(b'"%d":1' % at for at in range(200))] * 9_000) + b"]",
+        {}, 422, "",
     ),
 }  # fmt: skip
 
@@ -194,7 +195,7 @@ def test_what_only_looks_hostile_is_taken(tenant: Tenant) -> None:
     """Quotation marks, backslashes and NULs that are escaped in text, a key in two objects, the limits themselves."""
     values = [
         rb'"\\u0000"', rb'"\"\\\""', rb'"\\\\\""', b'[{"b":1},{"b":1}]', b'{"b":{"b":1}}', rb'"\ud83d\ude00"',
-        b"1e308", b"-0.0", b"[" * 31 + b"]" * 31, rb'"\u2028\u007f"', b'"\xf4\x8f\xbf\xbf"', b"null", b"{}", b'"metadata"',
+        b"1e308", b"-0.0", b"[" * 31 + b"]" * 31, rb'"\u2028\u007f"', b'"\xf4\x8f\xbf\xbf"', b"null", b"{}",
     ]  # fmt: skip
     for value in values:
         size = len(tenant.token()) and tenant.size()

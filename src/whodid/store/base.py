@@ -9,7 +9,7 @@ concurrently from one event loop.
 """
 
 import enum
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -91,13 +91,13 @@ class Credential(NamedTuple):
     account: Account
 
 
-class PutUser(Struct, frozen=True):
+class PutUser(Struct, frozen=True, tag=True):
     """Add a user, or replace the user with the same id."""
 
     user: User
 
 
-class PutToken(Struct, frozen=True):
+class PutToken(Struct, frozen=True, tag=True):
     """Add a token, or replace the token with the same id."""
 
     token: Token
@@ -115,11 +115,15 @@ class Submission(Struct, frozen=True):
     """Changes of users and tokens that are made in the same transaction."""
     identity_version: int | None = None
     """The version under which the caller was checked; the store refuses what was checked under another one."""
-    prepared: object = None
-    """What ``Store.prepare`` made beforehand."""
 
 
-class Receipt(Struct, frozen=True):
+class Prepared(Struct, frozen=True):
+    """A submission, with the work done on it that needs no turn in line. What ``work`` is, its store knows."""
+
+    work: object
+
+
+class Receipt(Struct, frozen=True, tag=True):
     """Where the events of a submission stand in the account's log, one number for each event, in order."""
 
     seqs: list[int]
@@ -174,11 +178,11 @@ class Store(Protocol):
     repeating the request).
     """
 
-    def prepare(self, submission: Submission) -> Submission:
-        """The same submission, with the work done on it that needs no turn in line; ``append`` does it otherwise."""
+    def prepare(self, submission: Submission) -> Prepared:
+        """Do the work on a submission that needs no turn in line; ``append`` does it where this did not."""
         ...
 
-    async def append(self, batch: list[Submission]) -> list[Result]:
+    async def append(self, batch: Sequence[Submission | Prepared]) -> list[Result]:
         """Commit a batch in one transaction; its results, in order. When it returns, everything is durable.
 
         A submission is refused by itself, with the error as its result, while the others are committed:

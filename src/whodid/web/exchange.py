@@ -17,13 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from whodid.auth import Call
 from whodid.errors import InvalidParameter, MethodNotAllowed, WhodidError
 from whodid.metrics import Metrics
-from whodid.tokens import PREFIX
+from whodid.tokens import PREFIX, without_tokens
 from whodid.web.problems import problem
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII).fullmatch
-_TOKEN = re.compile(rf"{PREFIX}[0-9A-Za-z]+", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]+")
 _LONGEST_AGENT = 512
 _LONGEST_TARGET = 2048
@@ -77,14 +76,14 @@ class Exchange:
     def target(self) -> str:
         """The path without ``/api``: a page's own, however the caller wrote it; else as it came."""
         path: str = self.scope.get("whodid.route") or self.scope["raw_path"].decode("ascii", "replace")
-        return _without_tokens(path.removeprefix("/api")[:_LONGEST_TARGET]) or "/"
+        return without_tokens(path.removeprefix("/api")[:_LONGEST_TARGET]) or "/"
 
     @property
     def call(self) -> Call:
         """The request, as a token use tells of it."""
         client = self.scope.get("client")
         agent = _UNPRINTABLE.sub(" ", self.headers.get("user-agent", "")).strip()[:_LONGEST_AGENT]
-        agent = _without_tokens(agent)
+        agent = without_tokens(agent)
         return Call(
             method=self.scope["method"],
             target=self.target,
@@ -92,11 +91,6 @@ class Exchange:
             ip_address=_address(client[0]) if client else None,
             user_agent=agent or None,
         )
-
-
-def _without_tokens(text: str) -> str:
-    """A token in the wrong place is not written down: who may read the log could use it."""
-    return _TOKEN.sub(f"{PREFIX}…", text) if PREFIX in text else text
 
 
 @lru_cache(maxsize=1024)

@@ -21,6 +21,7 @@ from whodid.errors import (
     UnsupportedBody,
     WhodidError,
 )
+from whodid.tokens import without_tokens
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -58,7 +59,8 @@ def problem(error: WhodidError) -> Response:
     errors = _errors(error)
     if errors:
         content["errors"] = errors
-    return Response(msgspec.json.encode(content), status, _headers(error), CONTENT_TYPE)
+    body = without_tokens(msgspec.json.encode(content).decode())  # a message may quote what the caller sent
+    return Response(body, status, _headers(error), CONTENT_TYPE)
 
 
 def _errors(error: WhodidError) -> list[dict[str, Any]]:

@@ -1,20 +1,38 @@
 """Sealing: what an event needs before it is written, and what no lock is needed for.
 
 A store seals submissions as they come in, while its writer commits the batch before: so the two share the work.
+What is sealed is small and plain, so that it can also be handed to a writer in another process.
 """
 
 import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from whodid.commitment import SALT_BYTES, commit
 from whodid.records import Event
+from whodid.store.base import IdentityChange, Submission
 from whodid.store.sqlite.compression import Compressor
 from whodid.store.sqlite.search import TermMaker
 
+Given: TypeAlias = tuple[bytes, tuple[str, ...]]
+"""Of an event with an ``_id`` of its own: the record, and the keys that the log filled in."""
+
 # A plain tuple: there are a hundred thousand of them a second.
-Sealed: TypeAlias = tuple[Event, bytes, bytes, int, bytes, str]
-"""An event, its salt and commitment, the version of the dictionary, the record compressed with it, the search terms."""
+Sealed: TypeAlias = tuple[int, bytes, int, bytes, bytes, int, bytes, str, Given | None]
+"""An event's kind, id, time in ms, salt, commitment, the version of the dictionary, the record compressed with it, the
+search terms, and what is needed to tell whether it is a duplicate."""
+
+
+class SealedSubmission(Struct, frozen=True, array_like=True):
+    """A submission with its events sealed."""
+
+    account_no: int
+    events: list[Sealed]
+    changes: tuple[IdentityChange, ...] = ()
+    identity_version: int | None = None
+
 
 _SALTS_DRAWN = 512
 
@@ -35,7 +53,12 @@ class Sealer:
             self._version = version
             self._compress_all = Compressor(dictionary).all
 
-    def seal(self, account_no: int, events: list[Event]) -> list[Sealed]:
+    def seal(self, submission: Submission) -> SealedSubmission:
+        """A submission, sealed."""
+        events = self.seal_events(submission.account_no, submission.events)
+        return SealedSubmission(submission.account_no, events, submission.changes, submission.identity_version)
+
+    def seal_events(self, account_no: int, events: list[Event]) -> list[Sealed]:
         """The events of one account, sealed, in order."""
         with self._lock:
             salts = self._take_salts(len(events))
@@ -43,7 +66,17 @@ class Sealer:
             terms = [self._terms.terms(account_no, event.body) for event in events]
             version = self._version
         return [
-            (event, salt, commit(salt, event.record), version, frame, words)
+            (
+                event.kind.value,
+                event.id,
+                event.created_ms,
+                salt,
+                commit(salt, event.record),
+                version,
+                frame,
+                words,
+                None if event.filled is None else (event.record, event.filled),
+            )
             for event, salt, frame, words in zip(events, salts, frames, terms, strict=True)
         ]
 

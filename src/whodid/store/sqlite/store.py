@@ -3,13 +3,12 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import apsw
-from msgspec import structs
 
 from whodid.records import Event, Kind
 from whodid.store.base import (
@@ -17,6 +16,7 @@ from whodid.store.base import (
     Credential,
     Entry,
     Finding,
+    Prepared,
     Progress,
     Query,
     Receipt,
@@ -29,8 +29,9 @@ from whodid.store.sqlite import check, identity, search_rebuild, training
 from whodid.store.sqlite.compression import newest_dictionary
 from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file
 from whodid.store.sqlite.reader import Reader, first_key
-from whodid.store.sqlite.sealer import Sealed, Sealer
+from whodid.store.sqlite.sealer import Sealed, SealedSubmission, Sealer
 from whodid.store.sqlite.writer import Writer
+from whodid.store.sqlite.writer_process import WriterProcess
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -73,27 +74,41 @@ class SqliteStore:
         self._entries, at_last = reader.run(training.state)
         reader.close()
         self._train_at = training.next_training(at_last)
+        self._process = WriterProcess(path) if exclusive and vfs is None else None
+        if self._process is not None:
+            self._process.start()
 
-    async def append(self, batch: list[Submission]) -> list[Result]:
-        results = await self._write(self._writer.append, batch, [self._sealed(submission) for submission in batch])
+    async def append(self, batch: Sequence[Submission | Prepared]) -> list[Result]:
+        sealed = [self._sealed(submission) for submission in batch]
+        if self._process is None:
+            results = await self._write(self._writer.append, sealed)
+        else:
+            results = await self._process.append(sealed)
         self._entries += sum(len(result.seqs) for result in results if isinstance(result, Receipt))
         if self._entries >= self._train_at and self._training is None:
             self._training = asyncio.create_task(self._train())
         return results
 
-    def prepare(self, submission: Submission) -> Submission:
-        sealed = self._sealer.seal(submission.account_no, submission.events)
-        return structs.replace(submission, prepared=sealed)
+    def prepare(self, submission: Submission) -> Prepared:
+        return Prepared(self._sealer.seal(submission))
 
-    def _sealed(self, submission: Submission) -> list[Sealed]:
-        prepared: Any = submission.prepared
-        return self._sealer.seal(submission.account_no, submission.events) if prepared is None else prepared
+    def _sealed(self, submission: Submission | Prepared) -> SealedSubmission:
+        if isinstance(submission, Submission):
+            return self._sealer.seal(submission)
+        assert isinstance(submission.work, SealedSubmission)
+        return submission.work
 
     async def probe(self) -> None:
-        await self._write(self._writer.probe)
+        if self._process is None:
+            await self._write(self._writer.probe)
+        else:
+            await self._process.probe()
 
     async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
-        return await self._write(self._writer.add_account, name, created_ms, first, self._sealer.seal)
+        def seal(account_no: int) -> list[Sealed]:
+            return self._sealer.seal_events(account_no, [first])
+
+        return await self._write(self._writer.add_account, name, created_ms, seal)
 
     async def accounts(self) -> list[Account]:
         return await self._read(identity.accounts)
@@ -167,6 +182,8 @@ class SqliteStore:
         self._reading.shutdown()
         for reader in self._readers:
             reader.close()
+        if self._process is not None:
+            self._process.close()
         self._writing.submit(self._writer.close).result()
         self._writing.shutdown()
         if self._lock is not None:

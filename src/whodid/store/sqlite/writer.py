@@ -25,13 +25,13 @@ import apsw
 
 from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
-from whodid.records import Event, same_content
-from whodid.store.base import Account, Receipt, Result, Submission
+from whodid.records import same_content
+from whodid.store.base import Account, IdentityChange, Receipt, Result
 from whodid.store.sqlite import identity
 from whodid.store.sqlite.bulk import BulkInsert
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import open_writer, telling_errors, transaction
-from whodid.store.sqlite.sealer import Sealed
+from whodid.store.sqlite.sealer import Sealed, SealedSubmission
 
 TIE_BITS = 21
 """``time_key`` is ``createdAt`` in milliseconds, and in its low 21 bits the order among entries of that millisecond."""
@@ -42,8 +42,8 @@ _INSERT_TERMS = BulkInsert("search (rowid, terms)", 2)
 _INSERT_BLOCK = BulkInsert("block_root (account_no, level, position, root)", 4)
 
 
-Seal: TypeAlias = Callable[[int, list[Event]], list[Sealed]]
-"""Seals events of the account with this number."""
+Seal: TypeAlias = Callable[[int], list[Sealed]]
+"""Seals events for the account with this number."""
 
 _Row: TypeAlias = tuple[int, int, Sealed]
 """Step 4: the account's number, the sequence number, the event. A plain tuple, as ``Sealed`` is."""
@@ -59,8 +59,8 @@ class _Head:
         self.next_seq = size
         self.commitments: list[bytes] = []
         """Of the new entries, in order."""
-        self.brought: dict[bytes, tuple[int, Event]] = {}
-        """The ids that producers brought in this very batch, with number and event."""
+        self.brought: dict[bytes, tuple[int, bytes]] = {}
+        """The ids that producers brought in this very batch, with number and record."""
 
 
 class _File:
@@ -91,10 +91,10 @@ class Writer:
                 self.close(force=True)
                 raise
 
-    def append(self, batch: list[Submission], sealed: list[list[Sealed]]) -> list[Result]:
-        """Commit a batch; ``sealed`` has the events of each submission. See ``Store.append``."""
+    def append(self, batch: list[SealedSubmission]) -> list[Result]:
+        """Commit a batch. See ``Store.append``."""
         with self.use() as file, transaction(file.connection):
-            return _append(file, batch, sealed)
+            return _append(file, batch)
 
     def probe(self) -> None:
         """Write a page and sync it. See ``Store.probe``."""
@@ -102,14 +102,14 @@ class Writer:
             version = file.connection.pragma("user_version")
             file.connection.execute(f"PRAGMA user_version = {int(version)}")
 
-    def add_account(self, name: str, created_ms: int, first: Event, seal: Seal) -> Account:
-        """Add an account whose log begins with ``first``. Raises ``NameTaken``."""
+    def add_account(self, name: str, created_ms: int, seal: Seal) -> Account:
+        """Add an account whose log begins with what ``seal`` makes. Raises ``NameTaken``."""
         with self.use() as file, transaction(file.connection):
             if identity.account(file.connection, name):
                 raise NameTaken(f"there is an account {name} already")
             file.connection.execute("INSERT INTO account (name, created_ms) VALUES (?, ?)", (name, created_ms))
             account_no = file.connection.last_insert_rowid()
-            _append(file, [Submission(account_no, [first])], [seal(account_no, [first])])
+            _append(file, [SealedSubmission(account_no, seal(account_no))])
             account = identity.account(file.connection, name)
         assert account is not None
         return account
@@ -127,15 +127,12 @@ class Writer:
             file.connection.close(force)
 
 
-def _append(file: _File, batch: list[Submission], sealed: list[list[Sealed]]) -> list[Result]:
+def _append(file: _File, batch: list[SealedSubmission]) -> list[Result]:
     """Steps 2 to 6, inside a transaction."""
     connection = file.connection
     heads = _read_heads(connection, batch)
     rows: list[_Row] = []
-    results = [
-        _admit(file, heads.get(submission.account_no), submission, events, rows)
-        for submission, events in zip(batch, sealed, strict=True)
-    ]
+    results = [_admit(file, heads.get(submission.account_no), submission, rows) for submission in batch]
     time_keys = _place_in_time(connection, rows)
     blocks = [value for head in heads.values() for block in _grow(head) for value in (head.account_no, *block)]
     _write(connection, rows, time_keys)
@@ -143,7 +140,7 @@ def _append(file: _File, batch: list[Submission], sealed: list[list[Sealed]]) ->
     return results
 
 
-def _read_heads(connection: apsw.Connection, batch: list[Submission]) -> dict[int, _Head]:
+def _read_heads(connection: apsw.Connection, batch: list[SealedSubmission]) -> dict[int, _Head]:
     """Step 2."""
     account_nos = array("q", sorted({submission.account_no for submission in batch}))
     rows: Any = connection.execute(
@@ -153,7 +150,7 @@ def _read_heads(connection: apsw.Connection, batch: list[Submission]) -> dict[in
     return {int(row[0]): _Head(*row) for row in rows}
 
 
-def _admit(file: _File, head: _Head | None, submission: Submission, sealed: list[Sealed], rows: list[_Row]) -> Result:
+def _admit(file: _File, head: _Head | None, submission: SealedSubmission, rows: list[_Row]) -> Result:
     """Step 3, and the numbers of step 4. Nothing has changed where the result is an error."""
     try:
         if head is None:
@@ -161,36 +158,41 @@ def _admit(file: _File, head: _Head | None, submission: Submission, sealed: list
         if submission.identity_version not in (None, head.identity_version):
             raise StaleIdentity
         known = _find_recorded(file, head, submission.events)
-        for change in submission.changes:
-            identity.apply(file.connection, head.account_no, change)
-            head.identity_version += 1
+        if submission.changes:
+            _change_identity(file.connection, head, submission.changes)
     except WhodidError as error:
         return error
-    return _number(head, sealed, known, rows)
+    return _number(head, submission.events, known, rows)
 
 
-def _find_recorded(file: _File, head: _Head, events: list[Event]) -> dict[int, int]:
-    """The places of duplicates among ``events``, with their sequence numbers. Raises ``IdConflict``."""
-    if not any(event.filled is not None for event in events):
+def _change_identity(connection: apsw.Connection, head: _Head, changes: tuple[IdentityChange, ...]) -> None:
+    with connection:  # a savepoint: all of the changes, or none
+        for change in changes:
+            identity.apply(connection, head.account_no, change)
+    head.identity_version += len(changes)
+
+
+def _find_recorded(file: _File, head: _Head, events: list[Sealed]) -> dict[int, int]:
+    """The places of duplicates among ``events``, with their sequence numbers. Raises ``IdConflict``.
+
+    A number below zero stands for a place: the event repeats one of the same submission.
+    """
+    brought = [(place, event[1], event[8]) for place, event in enumerate(events) if event[8] is not None]
+    if not brought:
         return {}
-    ids = {event.id for event in events if event.filled is not None}
-    stored = stored_ids(file.connection, head.account_no, ids - head.brought.keys())
-    mine: dict[bytes, tuple[int, Event]] = {}
+    stored = stored_ids(file.connection, head.account_no, {record_id for _, record_id, _ in brought})
+    mine: dict[bytes, tuple[int, bytes]] = {}
     known: dict[int, int] = {}
-    for place, event in enumerate(events):
-        if event.filled is None:
-            continue
-        if event.id in stored:
-            seq, record = _stored_record(file, stored[event.id])
-        elif event.id in head.brought or event.id in mine:
-            seq, earlier = head.brought.get(event.id) or mine[event.id]
-            record = earlier.record
+    for place, record_id, (record, filled) in brought:
+        earlier = head.brought.get(record_id) or mine.get(record_id)
+        if record_id in stored:
+            earlier = _stored_record(file, stored[record_id])
+        if earlier is None:
+            mine[record_id] = -1 - place, record
+        elif same_content(record, earlier[1], filled):
+            known[place] = earlier[0]
         else:
-            mine[event.id] = -1 - place, event
-            continue
-        if not same_content(event.record, record, event.filled):
-            raise IdConflict(place, event.id.hex())
-        known[place] = seq
+            raise IdConflict(place, record_id.hex())
     return known
 
 
@@ -223,9 +225,9 @@ def _number(head: _Head, sealed: list[Sealed], known: dict[int, int], rows: list
         fresh = [event for place, event in enumerate(sealed) if place not in known]
     for seq, event in enumerate(fresh, head.next_seq):
         rows.append((head.account_no, seq, event))
-        head.commitments.append(event[2])
-        if event[0].filled is not None:
-            head.brought[event[0].id] = seq, event[0]
+        head.commitments.append(event[4])
+        if event[8] is not None:
+            head.brought[event[1]] = seq, event[8][0]
     head.next_seq += len(fresh)
     return Receipt(seqs, frozenset(known))
 
@@ -249,7 +251,7 @@ def _place_in_time(connection: apsw.Connection, rows: list[_Row]) -> list[int]:
     free: dict[int, int] = {}
     time_keys: list[int] = []
     for _, _, sealed in rows:
-        created_ms = sealed[0].created_ms
+        created_ms = sealed[2]
         key = free.get(created_ms)
         if key is None:
             key = created_ms << TIE_BITS if created_ms > newest_ms else _first_free(connection, created_ms)
@@ -280,9 +282,9 @@ def _write(connection: apsw.Connection, rows: list[_Row], time_keys: list[int]) 
     ids: list[Any] = []
     terms: list[Any] = []
     for key, (account_no, seq, sealed) in sorted(zip(time_keys, rows, strict=True)):  # keys differ: none but they count
-        event, salt, commitment, dictionary, frame, words = sealed
-        entries += (key, account_no, seq, event.kind, dictionary, salt, commitment, frame)
-        ids += (account_no, event.id, key)
+        kind, record_id, _, salt, commitment, dictionary, frame, words, _ = sealed
+        entries += (key, account_no, seq, kind, dictionary, salt, commitment, frame)
+        ids += (account_no, record_id, key)
         terms += (key, words)
     _INSERT_ENTRY(connection, entries)
     _INSERT_ID(connection, ids)

@@ -1,0 +1,184 @@
+"""The writer in a process of its own: for a server, which must parse requests while SQLite works.
+
+In one process the two would share the interpreter's lock, and each of the dozen statements of a commit would wait for
+it: at a hundred thousand events a second that is most of the time. So a server hands its batches, sealed, to a child
+process over a pair of sockets, and gets the results back.
+
+The child lives as long as its parent's end of the pair is open, however the parent ends; signals that are meant for
+the server do not concern it. If the child dies, the batch in its hands has failed, as far as anyone knows, and the
+next one starts another child.
+"""
+
+import asyncio
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
+from whodid.store.base import Receipt, Result
+from whodid.store.sqlite.sealer import SealedSubmission
+from whodid.store.sqlite.writer import Writer
+
+_LENGTH = struct.Struct(">I")
+
+
+class _Append(Struct, tag=True, frozen=True):
+    """Commit a batch."""
+
+    batch: list[SealedSubmission]
+
+
+class _Probe(Struct, tag=True, frozen=True):
+    """Find out whether appends are possible."""
+
+
+class _Results(Struct, tag=True, frozen=True):
+    """What became of each submission of a batch."""
+
+    results: list["Receipt | _Refusal"]
+
+
+class _Refusal(Struct, tag=True, frozen=True):
+    """An error, taken apart."""
+
+    code: str
+    message: str
+    index: int = 0
+    record_id: str = ""
+    retry_after_seconds: int = 1
+
+
+_Request: TypeAlias = _Append | _Probe
+_Answer: TypeAlias = _Results | _Refusal
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_request = msgspec.msgpack.Decoder(_Request).decode
+_decode_answer = msgspec.msgpack.Decoder(_Answer).decode
+
+
+class WriterProcess:
+    """The parent's side: starts the child, and asks it one thing at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._asking = asyncio.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Start the child, so that the first batch need not wait for it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = [sys.executable, "-m", __name__, str(self._path.absolute()), str(theirs.fileno())]
+            self._child = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603
+        ours.setblocking(False)  # noqa: FBT003 (named by the standard library)
+        self._socket = ours
+
+    async def append(self, batch: list[SealedSubmission]) -> list[Result]:
+        """See ``Writer.append``."""
+        answer = await self._ask(_Append(batch))
+        assert isinstance(answer, _Results)
+        return [result if isinstance(result, Receipt) else _error(result) for result in answer.results]
+
+    async def probe(self) -> None:
+        """See ``Writer.probe``."""
+        await self._ask(_Probe())
+
+    def close(self) -> None:
+        """Let the child end, and wait for it."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+
+    async def _ask(self, request: _Request) -> _Results:
+        async with self._asking:
+            if self._socket is None:
+                self.start()
+            assert self._socket is not None
+            loop = asyncio.get_running_loop()
+            data = _encode(request)
+            try:
+                await loop.sock_sendall(self._socket, _LENGTH.pack(len(data)))
+                await loop.sock_sendall(self._socket, data)
+                (length,) = _LENGTH.unpack(await self._receive(_LENGTH.size))
+                answer: _Answer = _decode_answer(await self._receive(length))
+            except (OSError, EOFError) as error:
+                await loop.run_in_executor(None, self.close)
+                raise StoreUnavailable("the writing process ended; another one is started") from error
+        if isinstance(answer, _Refusal):
+            raise _error(answer)
+        return answer
+
+    async def _receive(self, size_bytes: int) -> bytearray:
+        assert self._socket is not None
+        received = bytearray()
+        while len(received) < size_bytes:
+            piece = await asyncio.get_running_loop().sock_recv(self._socket, min(size_bytes - len(received), 1 << 20))
+            if not piece:
+                raise EOFError
+            received += piece
+        return received
+
+
+def _refusal(error: WhodidError) -> _Refusal:
+    match error:
+        case IdConflict():
+            return _Refusal(error.code, error.message, index=error.index, record_id=error.record_id)
+        case StoreUnavailable():
+            return _Refusal(error.code, error.message, retry_after_seconds=error.retry_after_seconds)
+    return _Refusal(error.code, error.message)
+
+
+def _error(refusal: _Refusal) -> WhodidError:
+    match refusal.code:
+        case IdConflict.code:
+            return IdConflict(refusal.index, refusal.record_id)
+        case StoreUnavailable.code:
+            return StoreUnavailable(refusal.message, retry_after_seconds=refusal.retry_after_seconds)
+        case StaleIdentity.code:
+            return StaleIdentity()
+    kinds = {kind.code: kind for kind in (NameTaken, NotFound)}
+    return kinds.get(refusal.code, WhodidError)(refusal.message)
+
+
+def run(path: Path, connection: socket.socket) -> None:
+    """The child's side: answer until the parent is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    writer = Writer(path)
+    with connection, connection.makefile("rb") as requests:
+        while len(head := requests.read(_LENGTH.size)) == _LENGTH.size:
+            data = requests.read(_LENGTH.unpack(head)[0])
+            try:
+                answer = _encode(_answer(writer, _decode_request(data)))
+                connection.sendall(_LENGTH.pack(len(answer)) + answer)
+            except (OSError, msgspec.DecodeError):
+                break  # the parent ended in the middle of a request, or of reading the answer
+    writer.close()
+
+
+def _answer(writer: Writer, request: _Request) -> _Answer:
+    try:
+        if isinstance(request, _Probe):
+            writer.probe()
+            return _Results([])
+        results = writer.append(request.batch)
+    except WhodidError as error:
+        return _refusal(error)
+    except Exception as error:
+        return _Refusal(WhodidError.code, f"{type(error).__name__}: {error}")
+    return _Results([result if isinstance(result, Receipt) else _refusal(result) for result in results])
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))

@@ -1,0 +1,67 @@
+"""Schemathesis: calls made up from the server's own OpenAPI document, and answers held against it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, tenant_of
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenant]:
+    """An account on a server of its own: what is made up here is not to fill another's log."""
+    with Running(tmp_path_factory.mktemp("schema")) as server, tenant_of(server) as tenant:
+        yield tenant
+
+
+@pytest.fixture(scope="module")
+def api(caller: Tenant) -> Any:
+    """The document, as schemathesis reads it."""
+    return schemathesis.openapi.from_url(f"http://127.0.0.1:{caller.server.port}/openapi.json")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", [ACTIONS, TOKEN_USES])
+def test_whatever_the_document_allows_is_answered_as_it_says(caller: Tenant, api: Any, path: str, method: str) -> None:
+    """No call ends in a 5xx, and every answer has a status, a type and a form that the document names."""
+    text, statuses = caller.token(), set()
+
+    @hypothesis.given(case=api[path][method].as_strategy())
+    @hypothesis.settings(max_examples=100, database=None, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+    def call(case: Any) -> None:
+        response = case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=CHECKS)
+        statuses.add(response.status_code)
+
+    call()
+    assert statuses & {200, 201}, "nothing that was made up was right"
+
+
+@pytest.mark.parametrize("path", [ACTIONS, TOKEN_USES])
+def test_whatever_the_document_forbids_is_refused_as_it_says(caller: Tenant, api: Any, path: str) -> None:
+    """Events that break the document's rules: 4xx, each with the documented form; none is taken."""
+    text = caller.token()
+
+    @hypothesis.given(case=api[path]["POST"].as_strategy(generation_mode=GenerationMode.NEGATIVE))
+    @hypothesis.settings(max_examples=100, database=None, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+    def call(case: Any) -> None:
+        case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=[*CHECKS, negative_data_rejection])
+
+    call()
+
+
+def test_what_was_made_up_left_the_store_sound(caller: Tenant) -> None:
+    """After all of it, in the order of this file: the check finds nothing."""
+    assert caller.size() > 100
+    assert caller.check() == []
