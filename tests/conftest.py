@@ -1,12 +1,14 @@
 """What all tests share: async tests, hypothesis profiles, a clock that only tests move, chance that repeats itself."""
 
 import asyncio
+import contextlib
 import inspect
 import os
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,14 +29,23 @@ settings.register_profile("ci", deadline=None, suppress_health_check=_UNCHECKED,
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of a test, and of the fixtures that need one."""
+    with asyncio.Runner() as made:
+        yield made
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine in an event loop of its own; one that waits for ever fails."""
+    """Run a test that is a coroutine in its event loop; one that waits for ever fails."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
     test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-    asyncio.run(asyncio.wait_for(test, LONGEST_TEST_SECONDS))
+    with contextlib.ExitStack() as stack:
+        runner: Any = pyfuncitem.funcargs.get("runner") or stack.enter_context(asyncio.Runner())
+        runner.run(asyncio.wait_for(test, LONGEST_TEST_SECONDS))
     return True
 
 
@@ -57,8 +68,8 @@ def store_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(store_path: Path) -> Iterator[SqliteStore]:
+def store(store_path: Path, runner: asyncio.Runner) -> Iterator[SqliteStore]:
     """An empty SQLite store."""
     opened = SqliteStore(store_path, create=True)
     yield opened
-    asyncio.run(opened.close())
+    runner.run(opened.close())

@@ -26,7 +26,7 @@ from whodid.identity import Actor, Identity
 from whodid.metrics import Metrics
 from whodid.records import IdMakers, Kind
 from whodid.sequencer import Limits, Sequencer
-from whodid.store.base import Account, Result, Role, Scope, Submission, User
+from whodid.store.base import Account, Result, Role, Scope, User
 from whodid.store.sqlite import SqliteStore
 from whodid.tokens import PREFIX
 
@@ -39,7 +39,7 @@ class FaultyStore(SqliteStore):
 
     fails: str = ""
 
-    async def append(self, batch: list[Submission]) -> list[Result]:
+    async def append(self, batch: Any) -> list[Result]:
         """Append, or fail as told."""
         if self.fails == "before":
             raise StoreUnavailable("the disk is full")

@@ -52,8 +52,6 @@ class Notes:
     def __init__(self) -> None:
         self.commits: list[tuple[int, int]] = []
         self.failures: list[int] = []
-        self.most_waiting = 0
-        self.last_waiting = 0
 
     def committed(self, submissions: int, events: int, seconds: float) -> None:
         """A batch is durable."""
@@ -63,11 +61,6 @@ class Notes:
     def failed(self, submissions: int) -> None:
         """A batch failed."""
         self.failures.append(submissions)
-
-    def waiting(self, events: int) -> None:
-        """So many events wait."""
-        self.most_waiting = max(self.most_waiting, events)
-        self.last_waiting = events
 
 
 class Scene:
@@ -98,11 +91,11 @@ async def settle() -> None:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[WatchedStore]:
+def watched(tmp_path: Path, runner: asyncio.Runner) -> Iterator[WatchedStore]:
     """An empty watched store."""
     opened = WatchedStore(tmp_path / "whodid.db")
     yield opened
-    asyncio.run(opened.close())
+    runner.run(opened.close())
 
 
 @asynccontextmanager
@@ -112,7 +105,7 @@ async def scene_of(store: WatchedStore, clock: ManualClock, limits: Limits | Non
     yield scene
     scene.store.open.set()
     await scene.sequencer.close()
-    assert scene.notes.last_waiting == 0
+    assert scene.sequencer.waiting_events == 0
 
 
 async def test_a_lone_submission_waits_for_nobody(watched: WatchedStore, clock: ManualClock) -> None:
@@ -136,13 +129,32 @@ async def test_what_waits_while_a_batch_is_written_becomes_the_next_batch(
         others = [scene.begin(str(number)) for number in range(100)]
         await settle()
         assert watched.batches == [1]
+        assert scene.sequencer.waiting_events == 101
         watched.open.set()
         receipts = await asyncio.gather(first, *others)
         assert watched.batches == [1, 100]
         assert [receipt.seqs for receipt in receipts] == [[seq] for seq in range(1, 102)]
         assert await scene.targets() == ["first", *map(str, range(100))]
         assert scene.notes.commits == [(1, 1), (100, 100)]
-        assert scene.notes.most_waiting == 101
+        assert scene.sequencer.waiting_events == 0
+
+
+async def test_when_much_waits_the_store_gets_the_next_batch_before_it_has_done_the_last(
+    watched: WatchedStore, clock: ManualClock
+) -> None:
+    """Two batches are with the store at a time, no more; their order, and so the log's, is that of arrival."""
+    async with scene_of(watched, clock, Limits(batch_events=1000)) as scene:
+        watched.open.clear()
+        taken = []
+        for _ in range(4):
+            taken.append(scene.begin(*map(str, range(1000))))
+            await settle()
+        assert scene.sequencer.waiting_events == 4000
+        assert len(watched.batches) == 2
+        watched.open.set()
+        receipts = await asyncio.gather(*taken)
+        assert [seq for receipt in receipts for seq in receipt.seqs] == list(range(1, 4001))
+        assert scene.notes.commits == [(1, 1000)] * 4
 
 
 async def test_a_batch_has_a_largest_size(watched: WatchedStore, clock: ManualClock) -> None:
@@ -171,11 +183,11 @@ async def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room(
         with pytest.raises(Overloaded) as caught:
             await scene.begin("e")
         assert caught.value.retry_after_seconds >= 1
+        assert scene.sequencer.waiting_events == 4
         watched.open.set()
         await asyncio.gather(*taken)
         await scene.begin("f")
         assert await scene.targets() == [*"abcdf"]
-        assert scene.notes.most_waiting == 4
 
 
 async def test_the_queue_is_bounded_in_bytes_too(watched: WatchedStore, clock: ManualClock) -> None:

@@ -118,10 +118,14 @@ class Gate:
 
     async def identify(self, bearer: str | None) -> Principal:
         """Checks 1 to 3. Raises ``Unauthenticated``."""
-        if bearer is None or not is_authentic(bearer):
+        if bearer is None:
             raise Unauthenticated
         digest = digest_of(bearer)
-        principal = self._known.get(digest) or await self._look_up(digest)
+        principal = self._known.get(digest)
+        if principal is None:
+            if not is_authentic(bearer):
+                raise Unauthenticated
+            principal = await self._look_up(digest)
         if self._clock() >= principal.expires_ms:
             raise Unauthenticated
         return principal

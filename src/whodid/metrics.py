@@ -1,5 +1,7 @@
 """Metrics, in Prometheus' format: what the sequencer and the web side do. No account and no token shows in them."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -49,9 +51,9 @@ class Metrics:
         """A batch failed as a whole."""
         self._failed.inc()
 
-    def waiting(self, events: int) -> None:
-        """So many events wait now."""
-        self._waiting.set(events)
+    def watch_queue(self, waiting_events: Callable[[], int]) -> None:
+        """Ask ``waiting_events`` how many wait, whenever the metrics are rendered."""
+        self._waiting.set_function(waiting_events)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. ``route`` is a page's path, never what a caller wrote."""

@@ -1,8 +1,9 @@
 """The sequencer: gathers what waits to be appended into batches, commits one at a time, and answers whoever waits.
 
 This is group commit: while one batch is being made durable, what arrives waits and becomes the next; so one fsync
-serves as many requests as there are, and a lone request waits for nobody. Memory is bounded: past the limits, a
-submission is refused at once (``Overloaded``).
+serves as many requests as there are, and a lone request waits for nobody. When much is waiting, the next batch is
+handed to the store already while it works on the one before, so that it never has to wait for us. Memory is bounded:
+past the limits, a submission is refused at once (``Overloaded``).
 
 A failure of the store fails the batch that met it. Then, for a moment, submissions are refused without trying
 (``StoreUnavailable``), and after that the next one tries again: so a full disk is noticed at once, costs little while
@@ -31,8 +32,11 @@ class Observer(Protocol):
     def failed(self, submissions: int) -> None:
         """A batch failed as a whole."""
 
-    def waiting(self, events: int) -> None:
-        """So many events wait now."""
+
+_AHEAD_EVENTS = 1000
+"""How much must wait for a batch to be handed over while another one is being committed."""
+
+_MOST_COMMITS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,17 @@ class Sequencer:
         self._queue: deque[_Waiting] = deque()
         self._events = 0
         self._bytes = 0
-        self._pump: asyncio.Task[None] | None = None
+        self._queued_events = 0
+        self._commits: set[asyncio.Task[None]] = set()
+        self._advancing = False
         self._closing = False
         self._trouble: StoreUnavailable | None = None
         self._rest_until = 0.0
+
+    @property
+    def waiting_events(self) -> int:
+        """How many events wait, or are being committed."""
+        return self._events
 
     @property
     def trouble(self) -> StoreUnavailable | None:
@@ -90,11 +101,12 @@ class Sequencer:
             raise Overloaded("more events are waiting to be recorded than this server holds; try again")
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(self._store.prepare(submission), events, size_bytes, answer))
+        self._queued_events += events
         self._count(events, size_bytes)
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._run(), name="sequencer")
-        # A caller that goes away does not take back what it handed in.
-        return await asyncio.shield(answer)
+        if not self._advancing:
+            self._advancing = True
+            asyncio.get_running_loop().call_soon(self._advance)  # soon: others may arrive at this very moment
+        return await answer  # a caller that goes away cancels the answer, not what it handed in
 
     async def probe(self) -> None:
         """Raise ``Unavailable`` while nothing is taken; after a failure of the store, find out if it has passed."""
@@ -110,8 +122,9 @@ class Sequencer:
     async def close(self) -> None:
         """Take no more, and finish what was taken."""
         self._closing = True
-        if self._pump is not None:
-            await self._pump
+        self._advance()
+        while self._commits:
+            await asyncio.wait(self._commits)
 
     def _refuse_if_hopeless(self) -> None:
         if self._closing:
@@ -122,14 +135,20 @@ class Sequencer:
     def _count(self, events: int, size_bytes: int) -> None:
         self._events += events
         self._bytes += size_bytes
-        self._observer.waiting(self._events)
 
-    async def _run(self) -> None:
-        try:
-            while self._queue:
-                await self._commit(self._take())
-        finally:
-            self._pump = None
+    def _advance(self) -> None:
+        """Hand over what waits, as far as the store should have it now."""
+        self._advancing = False
+        while self._queue and (
+            not self._commits or (len(self._commits) < _MOST_COMMITS and self._queued_events >= _AHEAD_EVENTS)
+        ):
+            commit = asyncio.create_task(self._commit(self._take()), name="commit")
+            self._commits.add(commit)
+            commit.add_done_callback(self._finish)
+
+    def _finish(self, commit: asyncio.Task[None]) -> None:
+        self._commits.discard(commit)
+        self._advance()
 
     def _take(self) -> list[_Waiting]:
         """The next batch: what came first, up to the limit, but at least one submission."""
@@ -139,6 +158,7 @@ class Sequencer:
             waiting = self._queue.popleft()
             events += waiting.events
             batch.append(waiting)
+        self._queued_events -= events
         return batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:

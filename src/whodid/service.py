@@ -55,6 +55,7 @@ def start_service(
     )
     ids = IdMakers(random_bytes)
     sequencer = Sequencer(store, limits=limits, observer=metrics, monotonic=time.monotonic)
+    metrics.watch_queue(lambda: sequencer.waiting_events)
     gate = Gate(store, sequencer, clock=clock, ids=ids, cache_size=settings.token_cache)
     recorder = Recorder(store, sequencer, gate, clock=clock, ids=ids)
     return Service(settings, store, sequencer, gate, recorder, metrics, clock)

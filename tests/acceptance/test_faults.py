@@ -1,6 +1,8 @@
 """Faults, on a real server: no space, a second server, signals, ``kill -9`` under load, more load than it takes."""
 
+import http.client
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -9,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from tests.acceptance.running import (
     run,
     tenant_of,
 )
-from tests.building import action, new_id, no_progress
+from tests.building import action, flat, new_id, no_progress
 
 from whodid.store.base import Scope
 from whodid.store.sqlite import SqliteStore
@@ -215,7 +218,7 @@ class Load:
         self._work = [self._pool.submit(self._produce, at) for at in range(producers)]
 
     def _produce(self, number: int) -> None:
-        with suppress(OSError, ConnectionError, EOFError, ValueError), self._server.connect() as connection:
+        with suppress(OSError, http.client.HTTPException), self._server.connect() as connection:
             while not self._stop.is_set():
                 events = [action(_id=new_id()) for _ in range((1, 3, 200)[number % 3])]
                 body = json.dumps(events).encode()
@@ -228,6 +231,10 @@ class Load:
                     self.refused += 1
                 else:
                     self.unexpected.append(answer)
+
+    def has(self, count: int) -> bool:
+        """Whether more events than so many were acknowledged."""
+        return len(self.acknowledged) > count
 
     def finish(self) -> None:
         """Wait until all producers are through."""
@@ -242,30 +249,30 @@ def load_on(server: Running, text: str, producers: int = 6) -> Iterator[Load]:
     """A load that has begun to be acknowledged, and is through at the end of the block."""
     load = Load(server, text, producers)
     try:
-        eventually("some events", lambda: len(load.acknowledged) > 300)
+        eventually("some events", partial(load.has, 300))
         yield load
     finally:
         load.finish()
 
 
-def check_acknowledged(path: Path, name: str, acknowledged: list[dict[str, Any]]) -> None:
-    """Everything acknowledged is in the log, at its number, once; and the store is clean."""
+def check_acknowledged(path: Path, name: str, acknowledged: list[dict[str, Any]]) -> set[str]:
+    """Everything acknowledged is in the log, at its number, once, and the store is clean; the ids of all its events."""
 
-    async def look() -> None:
+    async def look() -> set[str]:
         store = SqliteStore(path)
         try:
             account = await store.account(name)
             assert account is not None
-            ids = []
-            async for chunk in store.entries(account.no):
-                ids += [json.loads(entry.record)["_id"] for entry in chunk]
+            records = [json.loads(entry.record) for entry in await flat(store.entries(account.no))]
+            ids = [record["_id"] for record in records]
             assert [place for place in acknowledged if ids[place["seq"]] != place["_id"]] == []
             assert len(ids) == len(set(ids)) == account.frontier.size
             assert await store.check(no_progress) == []
+            return {record["_id"] for record in records if record.get("type") == "pipeline"}
         finally:
             await store.close()
 
-    run(look())
+    return run(look())
 
 
 def test_kill_9_under_load_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -282,6 +289,41 @@ def test_kill_9_under_load_loses_nothing_that_was_acknowledged(tmp_path: Path) -
     check_acknowledged(tmp_path / "whodid.db", "org-killed", acknowledged)
 
 
+def test_a_writing_process_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    """Whoever waited for it is told 503; the next one writes on where the last commit ended."""
+    with Running(tmp_path) as server, tenant_of(server, "org-bereft") as tenant:
+        text = tenant.token()
+        with load_on(server, text) as load:
+            for _ in range(3):
+                for child in server.pids[1:]:
+                    with suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+                so_far = len(load.acknowledged)
+                eventually("events again", partial(load.has, so_far + 300))
+        assert load.unexpected == []
+        eventually("being ready", lambda: server.get("/ready").status == 200)
+    check_acknowledged(tmp_path / "whodid.db", "org-bereft", load.acknowledged)
+
+
+def test_a_writing_process_does_not_outlive_its_server(tmp_path: Path) -> None:
+    """However the server ends."""
+    for stop in (Running.stop, Running.kill):
+        with Running(tmp_path) as server, tenant_of(server) as tenant:
+            assert server.post(ACTIONS, tenant.token(), action()).status == 201
+            children = server.pids[1:]
+            stop(server)
+            eventually("its end", partial(ended, children))
+
+
+def ended(pids: list[int]) -> bool:
+    """Whether none of these processes runs; one that nobody waited for yet (a zombie) does not."""
+    for pid in pids:
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                return False
+    return True
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopping_server_answers_what_it_accepted(tmp_path: Path, number: signal.Signals) -> None:
     """Under load: it ends by itself, with status 0, and everything that was answered is there."""
@@ -294,7 +336,8 @@ def test_a_stopping_server_answers_what_it_accepted(tmp_path: Path, number: sign
             "serving", "stopping: answering what was taken", "stopped",
         ]  # fmt: skip
         assert [line for line in server.log if line["level"] in ("error", "warning")] == []
-    check_acknowledged(tmp_path / "whodid.db", "org-stopped", load.acknowledged)
+    recorded = check_acknowledged(tmp_path / "whodid.db", "org-stopped", load.acknowledged)
+    assert recorded == {place["_id"] for place in load.acknowledged}
 
 
 def test_a_call_that_was_begun_before_the_signal_is_finished_after_it(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """Request bodies: fetched piece by piece, within bounds of size, time and memory, and unpacked."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from whodid.errors import MalformedBody, Overloaded, UnsupportedBody
@@ -56,7 +55,7 @@ class Reservation:
             self.taken_bytes = size_bytes
 
 
-async def read_content(headers: Headers, receive: Receive, reservation: Reservation) -> Content:
+async def read_content(headers: Mapping[str, str], receive: Receive, reservation: Reservation) -> Content:
     """The body of a request of events, unpacked.
 
     Raises ``UnsupportedBody``, ``BodyTooLarge``, ``MalformedBody`` or ``Overloaded``.
@@ -123,7 +122,7 @@ def _piece(message: Message) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _is_lines(headers: Headers) -> bool:
+def _is_lines(headers: Mapping[str, str]) -> bool:
     content_type, _, parameters = headers.get("content-type", "application/json").partition(";")
     lines = _LINES.get(content_type.strip().lower())
     charset = parameters.lower().replace(" ", "").replace('"', "")
@@ -133,8 +132,8 @@ def _is_lines(headers: Headers) -> bool:
     return lines
 
 
-def _is_packed(headers: Headers) -> bool:
-    encoding = ",".join(headers.getlist("content-encoding")).strip().lower()
+def _is_packed(headers: Mapping[str, str]) -> bool:
+    encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise _unsupported(f"the content encoding must be one of {ACCEPT_ENCODING}, not {quoted(encoding)}")
     return encoding.endswith("gzip")

@@ -1,7 +1,6 @@
 """Exchange: one request and its answer, and what every one of them has: an id, its place in metrics and in logs."""
 
 import ipaddress
-import itertools
 import logging
 import re
 import secrets
@@ -10,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,15 +26,28 @@ _LONGEST_AGENT = 512
 _LONGEST_TARGET = 2048
 _MOST_PARAMETERS = 100
 
-_PROCESS = secrets.token_hex(8)
-_NUMBERS = itertools.count()
-"""Request ids: what is different in each process, and a number."""
-
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+
+
+class _Random:
+    """Random bytes, drawn many at a time, since each draw is a call of the kernel."""
+
+    def __init__(self) -> None:
+        self._drawn = b""
+        self._used = 0
+
+    def read(self, size_bytes: int) -> bytes:
+        if self._used + size_bytes > len(self._drawn):
+            self._drawn, self._used = secrets.token_bytes(4096), 0
+        self._used += size_bytes
+        return self._drawn[self._used - size_bytes : self._used]
+
+
+_RANDOM = _Random()
 
 
 class Exchange:
@@ -45,14 +56,14 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
-        self.headers = Headers(scope=scope)
+        self.headers = _headers(scope["headers"])
+        """By name, in lower case; a header that came more than once has its values with commas between them."""
         self.request_id: str = scope["whodid.request_id"]
 
     @property
     def bearer(self) -> str | None:
         """The bearer token, if the request has exactly one."""
-        given = self.headers.getlist("authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
 
     @property
@@ -82,14 +93,12 @@ class Exchange:
     def call(self) -> Call:
         """The request, as a token use tells of it."""
         client = self.scope.get("client")
-        agent = _UNPRINTABLE.sub(" ", self.headers.get("user-agent", "")).strip()[:_LONGEST_AGENT]
-        agent = without_tokens(agent)
         return Call(
             method=self.scope["method"],
             target=self.target,
             request_id=self.request_id,
             ip_address=_address(client[0]) if client else None,
-            user_agent=agent or None,
+            user_agent=_agent(self.headers.get("user-agent", "")),
         )
 
 
@@ -101,6 +110,19 @@ def _address(host: str) -> str | None:
     except ValueError:
         return None
     return str(address).partition("%")[0]
+
+
+@lru_cache(maxsize=1024)
+def _agent(text: str) -> str | None:
+    return without_tokens(_UNPRINTABLE.sub(" ", text).strip()[:_LONGEST_AGENT]) or None
+
+
+def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 Handler = Callable[[Exchange], Awaitable[Response]]
@@ -175,7 +197,7 @@ def _request_id(scope: Scope) -> str:
             given: str = value.decode("latin-1")
             if _REQUEST_ID(given) and PREFIX not in given:
                 return given
-    return f"{_PROCESS}{next(_NUMBERS):08x}"
+    return _RANDOM.read(12).hex()
 
 
 def _log(scope: Scope, route: str, status: int, seconds: float) -> None:

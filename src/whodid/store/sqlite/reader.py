@@ -6,7 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
 
-from whodid.records import MAX_TIME_MS, Kind
+from whodid.records import Kind
 from whodid.store.base import Entry, Query
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import open_reader, telling_errors
@@ -38,9 +38,13 @@ _BY_TIME = f"""
 """  # noqa: S608
 
 
+_LAST_KEY = (1 << 63) - 1
+"""The highest that SQLite can count to; no entry has it."""
+
+
 def first_key(time_ms: int) -> int:
     """The lowest ``time_key`` of an entry at ``time_ms`` or later."""
-    return min(max(time_ms, 0), MAX_TIME_MS + 1) << TIE_BITS
+    return min(max(time_ms, 0) << TIE_BITS, _LAST_KEY)
 
 
 class Reader:

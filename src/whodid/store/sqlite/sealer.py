@@ -85,6 +85,7 @@ class Sealer:
         while len(self._salts) < count:
             drawn = self._random_bytes(SALT_BYTES * _SALTS_DRAWN)
             self._salts += [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
-        taken = self._salts[-count:]
-        del self._salts[-count:]
+        left = len(self._salts) - count
+        taken = self._salts[left:]
+        del self._salts[left:]
         return taken

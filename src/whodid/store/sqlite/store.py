@@ -176,14 +176,14 @@ class SqliteStore:
     async def close(self) -> None:
         if self._training is not None:
             await asyncio.wait([self._training])
+        if self._process is not None:
+            await self._process.close()
         await asyncio.get_running_loop().run_in_executor(None, self._close)
 
     def _close(self) -> None:
         self._reading.shutdown()
         for reader in self._readers:
             reader.close()
-        if self._process is not None:
-            self._process.close()
         self._writing.submit(self._writer.close).result()
         self._writing.shutdown()
         if self._lock is not None:

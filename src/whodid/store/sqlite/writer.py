@@ -93,8 +93,15 @@ class Writer:
 
     def append(self, batch: list[SealedSubmission]) -> list[Result]:
         """Commit a batch. See ``Store.append``."""
-        with self.use() as file, transaction(file.connection):
-            return _append(file, batch)
+        if not batch:
+            return []
+        try:
+            with self.use() as file, transaction(file.connection):
+                return _append(file, batch)
+        except apsw.ConstraintError:
+            if len(batch) > 1:  # one of them is to blame: each by itself, so that the others are not refused with it
+                return [result for submission in batch for result in self.append([submission])]
+            return [StoreUnavailable("an id that was made for the submission is in use already; try again")]
 
     def probe(self) -> None:
         """Write a page and sync it. See ``Store.probe``."""

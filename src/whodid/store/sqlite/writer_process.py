@@ -10,11 +10,13 @@ next one starts another child.
 """
 
 import asyncio
+import contextlib
 import signal
 import socket
 import struct
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import TypeAlias
 
@@ -64,19 +66,22 @@ _decode_answer = msgspec.msgpack.Decoder(_Answer).decode
 
 
 class WriterProcess:
-    """The parent's side: starts the child, and asks it one thing at a time."""
+    """The parent's side: starts the child, asks it one thing after another, and hands its answers out in order."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._asking = asyncio.Lock()
+        self._sending = asyncio.Lock()
+        self._waiting: deque[asyncio.Future[_Answer]] = deque()
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._listener: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start the child, so that the first batch need not wait for it."""
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = [sys.executable, "-m", __name__, str(self._path.absolute()), str(theirs.fileno())]
+            begin = f"from {__name__} import main; main()"
+            arguments = [sys.executable, "-c", begin, str(self._path.absolute()), str(theirs.fileno())]
             self._child = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603
         ours.setblocking(False)  # noqa: FBT003 (named by the standard library)
         self._socket = ours
@@ -84,50 +89,73 @@ class WriterProcess:
     async def append(self, batch: list[SealedSubmission]) -> list[Result]:
         """See ``Writer.append``."""
         answer = await self._ask(_Append(batch))
-        assert isinstance(answer, _Results)
         return [result if isinstance(result, Receipt) else _error(result) for result in answer.results]
 
     async def probe(self) -> None:
         """See ``Writer.probe``."""
         await self._ask(_Probe())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let the child end, and wait for it."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
+            await asyncio.wait([listener])
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+        child, self._child = self._child, None
+        if child is not None:
+            await asyncio.get_running_loop().run_in_executor(None, child.wait)
 
     async def _ask(self, request: _Request) -> _Results:
-        async with self._asking:
+        data = _encode(request)
+        async with self._sending:
             if self._socket is None:
                 self.start()
             assert self._socket is not None
             loop = asyncio.get_running_loop()
-            data = _encode(request)
-            try:
+            if self._listener is None:
+                self._listener = loop.create_task(self._listen(self._socket), name="answers of the writing process")
+            waiting: asyncio.Future[_Answer] = loop.create_future()
+            self._waiting.append(waiting)
+            with contextlib.suppress(OSError):  # then the listener ends too, and tells all who wait
                 await loop.sock_sendall(self._socket, _LENGTH.pack(len(data)))
                 await loop.sock_sendall(self._socket, data)
-                (length,) = _LENGTH.unpack(await self._receive(_LENGTH.size))
-                answer: _Answer = _decode_answer(await self._receive(length))
-            except (OSError, EOFError) as error:
-                await loop.run_in_executor(None, self.close)
-                raise StoreUnavailable("the writing process ended; another one is started") from error
+        answer = await waiting
         if isinstance(answer, _Refusal):
             raise _error(answer)
         return answer
 
-    async def _receive(self, size_bytes: int) -> bytearray:
-        assert self._socket is not None
-        received = bytearray()
-        while len(received) < size_bytes:
-            piece = await asyncio.get_running_loop().sock_recv(self._socket, min(size_bytes - len(received), 1 << 20))
-            if not piece:
-                raise EOFError
-            received += piece
-        return received
+    async def _listen(self, connection: socket.socket) -> None:
+        """Give each answer to whoever waits for it, until the child is gone; then tell those who still wait."""
+        try:
+            while True:
+                (length,) = _LENGTH.unpack(await _receive(connection, _LENGTH.size))
+                answer = _decode_answer(await _receive(connection, length))
+                waiting = self._waiting.popleft()
+                if not waiting.done():
+                    waiting.set_result(answer)
+        except (OSError, EOFError):
+            gone = _Refusal(StoreUnavailable.code, "the writing process ended; another one is started")
+            async with self._sending:
+                self._listener = None
+                await self.close()
+                while self._waiting:
+                    waiting = self._waiting.popleft()
+                    if not waiting.done():
+                        waiting.set_result(gone)
+
+
+async def _receive(connection: socket.socket, size_bytes: int) -> bytearray:
+    loop = asyncio.get_running_loop()
+    received = bytearray()
+    while len(received) < size_bytes:
+        piece = await loop.sock_recv(connection, min(size_bytes - len(received), 1 << 20))
+        if not piece:
+            raise EOFError
+        received += piece
+    return received
 
 
 def _refusal(error: WhodidError) -> _Refusal:
@@ -180,5 +208,6 @@ def _answer(writer: Writer, request: _Request) -> _Answer:
     return _Results([result if isinstance(result, Receipt) else _refusal(result) for result in results])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the child. The arguments are the store's path and the number of our end of the pair of sockets."""
     run(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
