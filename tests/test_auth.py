@@ -184,6 +184,7 @@ async def test_a_use_that_could_not_be_recorded_is_recorded_once_later(
         h.store.fails = ""
         clock.advance(10)
         await h.gate.close()
+        assert "could not be recorded" not in caplog.text
         assert sorted(use["request_id"] for use in await h.uses()) == ["r0", "r1", "r2"]
         await h.gate.admit(text, CALL, READ_LOG)
         assert await h.store.check(no_progress) == []

@@ -198,8 +198,18 @@ class Identity:
                 return version, stored
         raise NotFound(f"{account.name} has no user with the id {user.id}")
 
+    async def record_export(self, account: Account, actor: Actor, selection: dict[str, Any]) -> None:
+        """Leave the action that tells of an export; ``selection`` says what is exported."""
+        action = self._action(
+            account.name, actor, "export", "export", target_id=None, target_name=account.name, metadata=selection
+        )
+        await self._append(Submission(account.no, [action]))
+
     async def _commit(self, account: Account, action: Event, change: IdentityChange, version: int | None) -> None:
-        (result,) = await self._store.append([Submission(account.no, [action], (change,), version)])
+        await self._append(Submission(account.no, [action], (change,), version))
+
+    async def _append(self, submission: Submission) -> None:
+        (result,) = await self._store.append([submission])
         if isinstance(result, WhodidError):
             raise result
 

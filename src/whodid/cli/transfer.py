@@ -14,7 +14,7 @@ from whodid.cli.operator import Operator, now, operate
 from whodid.cli.options import DEFAULT_STORE, AccountName, AsJson, StoreUrl, parse_moment
 from whodid.cli.output import UsageError, complain, note, say, show_json
 from whodid.cli.progress import Meter
-from whodid.errors import InvalidParameter
+from whodid.errors import InvalidParameter, StoreUnavailable
 from whodid.exporting import export as write_records
 from whodid.exporting import whole_file
 from whodid.importing import Loader, RecordFile, Tally
@@ -146,10 +146,11 @@ async def export(
     ] = None,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
-    """Write an account's records as NDJSON, oldest first."""
+    """Write an account's records as NDJSON, oldest first. The log keeps an action that tells of it."""
     selection = _select(since, until, kind)
     async with operate(store) as operator:
         home = await operator.identity.account(account)
+        await _record(operator, home, since, until, kind)
         if output is None:
             await _write(operator, home, sys.stdout.buffer, selection)
             return
@@ -165,6 +166,16 @@ class _Selection:
     since_ms: int
     until_ms: int
     kind: Kind | None
+
+
+async def _record(operator: Operator, home: Account, since: str | None, until: str | None, kind: str | None) -> None:
+    """Record the export before it is made. A store that can't be written, as on a read-only disk, can be read still."""
+    wanted = {"from": since, "to": until, "kind": kind}
+    selection = {name: value for name, value in wanted.items() if value is not None}
+    try:
+        await operator.identity.record_export(home, operator.actor, selection)
+    except StoreUnavailable as error:
+        note(f"the export could not be recorded in the log: {error.message}")
 
 
 async def _write(

@@ -22,8 +22,7 @@ import zstandard
 from whodid.commitment import commit
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
 from whodid.records import Kind, parse_record, parse_time
-from whodid.store.base import Account, Finding, Progress
-from whodid.store.sqlite import identity
+from whodid.store.base import Finding, Progress
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.search import TermMaker
 from whodid.store.sqlite.writer import TIE_BITS, stored_ids
@@ -50,6 +49,15 @@ class _Row(NamedTuple):
     frame: bytes
 
 
+class _Account(NamedTuple):
+    """A row of ``account``, without what is not checked."""
+
+    no: int
+    name: str
+    size: int
+    frontier: bytes
+
+
 class TooManyFindings(Exception):
     """The check has found enough."""
 
@@ -60,12 +68,14 @@ def check(connection: apsw.Connection, progress: Progress) -> list[Finding]:
     connection.execute("BEGIN")  # one snapshot for all steps
     try:
         run.file()
-        for account in identity.accounts(connection):
+        for account in run.accounts():
             run.account(account)
         run.strays()
         run.search()
     except TooManyFindings:
         pass
+    except apsw.CorruptError as error:
+        run.findings.append(Finding("", None, f"the file can't be read any further: {error}"))
     finally:
         connection.execute("ROLLBACK")
     return run.findings
@@ -92,7 +102,12 @@ class _Check:
             if problem != "ok":
                 self._found("", None, f"the file: {problem}")
 
-    def account(self, account: Account) -> None:
+    def accounts(self) -> list[_Account]:
+        """All accounts, by name. Their heads are read as they are: they may be wrong."""
+        rows = self._connection.execute("SELECT account_no, name, size, frontier FROM account ORDER BY name")
+        return [_Account(*row) for row in rows]
+
+    def account(self, account: _Account) -> None:
         """Steps 2 and 3."""
         frontier = Frontier()
         blocks: list[BlockRoot] = []
@@ -110,16 +125,12 @@ class _Check:
         self._head(account, frontier)
         self._blocks(account, blocks)
 
-    def _head(self, account: Account, frontier: Frontier) -> None:
+    def _head(self, account: _Account, frontier: Frontier) -> None:
         """Step 3: where the log ends."""
-        if frontier.size != account.frontier.size:
-            seq = min(frontier.size, account.frontier.size)
-            self._found(
-                account.name,
-                seq,
-                f"there are {frontier.size} entries, but the head says {account.frontier.size}",
-            )
-        elif frontier != account.frontier:
+        if frontier.size != account.size:
+            seq = min(frontier.size, max(account.size, 0))
+            self._found(account.name, seq, f"there are {frontier.size} entries, but the head says {account.size}")
+        elif frontier.to_bytes() != account.frontier:
             self._found(account.name, None, "the head's frontier is not that of the entries' commitments")
 
     def strays(self) -> None:
@@ -154,13 +165,13 @@ class _Check:
                 + "; 'whodid verify-store --rebuild-search' makes it anew",
             )
 
-    def _chunks(self, account: Account) -> Iterator[list[_Row]]:
+    def _chunks(self, account: _Account) -> Iterator[list[_Row]]:
         after = -1
         while rows := list(map(_Row._make, self._connection.execute(_ENTRIES, (account.no, after)))):
             yield rows
             after = rows[-1].seq
 
-    def _entry(self, account: Account, row: _Row) -> None:
+    def _entry(self, account: _Account, row: _Row) -> None:
         """Step 2, of one entry."""
         try:
             record = self._read(row.dictionary, row.frame)
@@ -185,7 +196,7 @@ class _Check:
             self._terms_count += 1
             self._terms_digest += hash((term, row.time_key)) & _MASK
 
-    def _found_by_id(self, account: Account) -> None:
+    def _found_by_id(self, account: _Account) -> None:
         """Step 2: each ``_id`` of the chunk leads to its entry."""
         places = stored_ids(self._connection, account.no, self._ids.keys())
         for record_id, row in self._ids.items():
@@ -193,15 +204,16 @@ class _Check:
                 self._found(account.name, row.seq, f"the entry is not found by its _id {record_id.hex()}")
         self._ids.clear()
 
-    def _blocks(self, account: Account, expected: list[BlockRoot]) -> None:
+    def _blocks(self, account: _Account, expected: list[BlockRoot]) -> None:
         """Step 3: the block roots."""
         rows = self._connection.execute(
             "SELECT level, position, root FROM block_root WHERE account_no = ?", (account.no,)
         )
         stored = {BlockRoot(*row) for row in rows}
-        for block in sorted({(block.level, block.index) for block in stored ^ set(expected)}):
-            level, index = block
-            self._found(account.name, index * 256**level, f"the block root of level {level}, index {index} is wrong")
+        for block in sorted({(block.level, block.position) for block in stored ^ set(expected)}):
+            level, position = block
+            problem = f"the block root of level {level}, position {position} is wrong"
+            self._found(account.name, position * 256**level, problem)
 
     def _found(self, account: str, seq: int | None, problem: str) -> None:
         self.findings.append(Finding(account, seq, problem))

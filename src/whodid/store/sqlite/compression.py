@@ -11,6 +11,8 @@ from typing import Any
 import apsw
 import zstandard
 
+from whodid.errors import StoreUnusable
+
 BUNDLED_VERSION = 1
 LEVEL = 3
 
@@ -23,9 +25,11 @@ def bundled_dictionary() -> bytes:
 
 
 def newest_dictionary(connection: apsw.Connection) -> tuple[int, bytes]:
-    """The store's newest dictionary, and its version."""
+    """The store's newest dictionary, and its version. Raises ``StoreUnusable`` where there is none."""
     row: Any = connection.execute("SELECT max(version), bytes FROM dictionary").fetchone()
     version, dictionary = row
+    if dictionary is None:
+        raise StoreUnusable("the store has no dictionary: no record of it can be read")
     return version, dictionary
 
 
