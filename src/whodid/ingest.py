@@ -33,6 +33,10 @@ from whodid.records import (
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_EVENTS = 10_000
+MAX_CONTAINERS = 500_000
+"""How many objects and arrays a body may have, nested ones included: they take much more memory parsed than written."""
+
+MAX_GZIP_MEMBERS = 1000
 
 
 _CONTAINERS = (dict, list, Change)
@@ -54,11 +58,15 @@ class Inflater:
         self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         self._pieces: list[bytes] = []
         self._room = MAX_BODY_BYTES
+        self._members = 1
 
     def feed(self, data: bytes) -> None:
         """Take the next piece. Raises ``MalformedBody`` or ``BodyTooLarge``."""
         while data:
             if self._stream.eof:  # another member follows: gzip files may be joined
+                self._members += 1
+                if self._members > MAX_GZIP_MEMBERS:
+                    raise MalformedBody(f"the body is joined of more than {MAX_GZIP_MEMBERS} gzip members")
                 self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
             try:
                 piece = self._stream.decompress(data, self._room + 1)
@@ -104,6 +112,8 @@ def parse_events(data: bytes, kind: Kind, *, lines: bool) -> list[Body]:
 
     Raises ``MalformedBody``, ``BodyTooLarge`` or ``InvalidEvents``, which lists every fault of every event.
     """
+    if (containers := data.count(b"{") + data.count(b"[")) > MAX_CONTAINERS:
+        raise BodyTooLarge(f"the body has {containers} objects and arrays; it may have {MAX_CONTAINERS}")
     try:
         bodies = _decode(data, kind, lines=lines)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -49,6 +49,7 @@ class Recorder:
         self._gate = gate
         self._clock = clock
         self._ids = ids
+        self._large = asyncio.Lock()
         self._directories: dict[int, tuple[int, Directory]] = {}
 
     async def record(
@@ -96,7 +97,10 @@ class Recorder:
         def make() -> list[Event]:
             return completer.complete(parse_events(content.data, kind, lines=content.lines), kind)
 
-        return await asyncio.to_thread(make) if len(content.data) > _LARGE_BODY else make()
+        if len(content.data) <= _LARGE_BODY:
+            return make()
+        async with self._large:  # one at a time: parsed, it takes many times its size
+            return await asyncio.to_thread(make)
 
     async def _directory(self, principal: Principal) -> Directory:
         """The account's users, as they are under the principal's identity version."""

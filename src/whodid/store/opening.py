@@ -19,8 +19,12 @@ def open_store(url: str, *, create: bool = False, exclusive: bool = False) -> St
 
 def sqlite_path(url: str) -> Path:
     """The file that a ``sqlite:///`` URL names. Raises ``InvalidSetting``."""
-    parts = urlsplit(url)
+    wrong = InvalidSetting(f"a store is named like sqlite:///data/whodid.db, not {url!r}")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise wrong from error
     path = unquote(parts.path)[1:]
     if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment or not path:
-        raise InvalidSetting(f"a store is named like sqlite:///data/whodid.db, not {url!r}")
+        raise wrong
     return Path(path)

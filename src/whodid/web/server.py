@@ -37,9 +37,13 @@ _SWITCH_SECONDS = 0.001
 """How long a busy thread keeps the interpreter from the writer, which waits for it several times a batch."""
 
 
+def _print_now(text: str) -> None:
+    print(text, flush=True)  # whoever started the server may wait for this line through a pipe
+
+
 def serve(
     settings: Settings,
-    announce: Callable[[str], None] = print,
+    announce: Callable[[str], None] = _print_now,
     *,
     start: Callable[[Settings], Service] = start_service,
     build: Callable[[Service], ASGIApp] = build_app,

@@ -29,7 +29,6 @@ _READER_CACHE_KIB = 8 * 1024
 def open_writer(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """A connection that writes: every commit is on disk before it returns (WAL, ``synchronous=FULL``)."""
     connection = _open(path, apsw.SQLITE_OPEN_READWRITE, vfs)
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     for pragma in (
         "journal_mode = wal",
         "synchronous = full",
@@ -45,14 +44,23 @@ def open_writer(path: Path, *, vfs: str | None = None) -> apsw.Connection:
 def open_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """A connection that can't write. It sees what is committed when each of its statements begins."""
     connection = _open(path, apsw.SQLITE_OPEN_READONLY, vfs)
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
     return connection
 
 
 def _open(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
     # One thread at a time uses a connection, so SQLite needs no mutexes of its own.
-    return apsw.Connection(str(path), flags=flags | apsw.SQLITE_OPEN_NOMUTEX, vfs=vfs)
+    connection = apsw.Connection(str(path), flags=flags | apsw.SQLITE_OPEN_NOMUTEX, vfs=vfs)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return connection
+
+
+def refuse_foreign(path: Path, *, vfs: str | None = None) -> None:
+    """Raise ``StoreUnusable`` where the file is not there, or is neither a store nor empty. It is left alone."""
+    if not path.is_file():
+        raise StoreUnusable(f"there is no store at {path}; 'whodid account add' and 'whodid serve' make one")
+    with _briefly_open(path, vfs) as connection:
+        _refuse_foreign(connection, path)
 
 
 def prepare_file(path: Path, *, vfs: str | None = None) -> None:
@@ -60,13 +68,17 @@ def prepare_file(path: Path, *, vfs: str | None = None) -> None:
 
     Safe to run twice and by two processes at once. Raises ``StoreUnusable`` or ``StoreUnavailable``.
     """
-    if not path.is_file():
-        raise StoreUnusable(f"there is no store at {path}; 'whodid account add' and 'whodid serve' make one")
+    with _briefly_open(path, vfs) as connection:
+        _refuse_foreign(connection, path)
+        _migrate(connection, path)
+
+
+@contextmanager
+def _briefly_open(path: Path, vfs: str | None) -> Iterator[apsw.Connection]:
     with telling_errors(path):
         connection = _open(path, apsw.SQLITE_OPEN_READWRITE, vfs)
         try:
-            _refuse_foreign(connection, path)
-            _migrate(connection, path)
+            yield connection
         finally:
             connection.close()
 
@@ -98,7 +110,6 @@ def migrations() -> list[tuple[int, str]]:
 
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     steps = migrations()
     newest = steps[-1][0]
     version = connection.pragma("user_version")

@@ -27,7 +27,7 @@ from whodid.store.base import (
 )
 from whodid.store.sqlite import check, identity, search_rebuild, training
 from whodid.store.sqlite.compression import newest_dictionary
-from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file
+from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file, refuse_foreign
 from whodid.store.sqlite.reader import Reader, first_key
 from whodid.store.sqlite.sealer import Sealed, SealedSubmission, Sealer
 from whodid.store.sqlite.writer import Writer
@@ -59,10 +59,20 @@ class SqliteStore:
         """
         if create:
             make_file(path)
-        self._lock = ServerLock(path) if exclusive else None
-        prepare_file(path, vfs=vfs)
+        refuse_foreign(path, vfs=vfs)  # before anything is put beside the file
         self.path = path
         self._vfs = vfs
+        self._lock = ServerLock(path) if exclusive else None
+        try:
+            self._open(random_bytes, exclusive=exclusive)
+        except BaseException:
+            if self._lock is not None:
+                self._lock.release()
+            raise
+
+    def _open(self, random_bytes: Callable[[int], bytes], *, exclusive: bool) -> None:
+        path, vfs = self.path, self._vfs
+        prepare_file(path, vfs=vfs)
         self._writer = Writer(path, vfs=vfs)
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="whodid-writer")
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="whodid-reader")

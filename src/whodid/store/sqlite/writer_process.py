@@ -184,14 +184,12 @@ def run(path: Path, connection: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     writer = Writer(path)
-    with connection, connection.makefile("rb") as requests:
+    # An error here is the parent's end in the middle of a request, or of reading an answer.
+    with contextlib.suppress(OSError, msgspec.DecodeError), connection, connection.makefile("rb") as requests:
         while len(head := requests.read(_LENGTH.size)) == _LENGTH.size:
             data = requests.read(_LENGTH.unpack(head)[0])
-            try:
-                answer = _encode(_answer(writer, _decode_request(data)))
-                connection.sendall(_LENGTH.pack(len(answer)) + answer)
-            except (OSError, msgspec.DecodeError):
-                break  # the parent ended in the middle of a request, or of reading the answer
+            answer = _encode(_answer(writer, _decode_request(data)))
+            connection.sendall(_LENGTH.pack(len(answer)) + answer)
     writer.close()
 
 
