@@ -1,8 +1,6 @@
-"""Crashes of a process that appends to a store, and what must hold after each: the judge, and the first two culprits.
+"""Crashes of a process that appends to a store, and what must hold after each.
 
-Every event that is made here carries a mark, its ``target_id``: ``<submission>.<place>.<events>``. So the log itself
-tells whether a submission is there as a whole. ``python -m bench.crashing FILE ACKNOWLEDGED SEED`` is the child that
-appends until it is killed; it writes down what was acknowledged only after ``append`` returned.
+Here are the judge, and crashes without a server; those of a server are in ``crashing_server``.
 """
 
 import asyncio
@@ -14,14 +12,14 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 
+from bench import crashing_child
+from bench.crashing_child import Acknowledgement, Appender, Place, wal_of
 from whodid.identity import Actor, Identity
-from whodid.records import Action, Event, IdMaker, Kind, complete
 from whodid.service import wall_clock
-from whodid.store.base import Account, Receipt, Submission
+from whodid.store.base import Account
 from whodid.store.sqlite import SqliteStore
 from whodid.store.sqlite.connection import CHECKPOINT_PAGES, PAGE_BYTES
 
@@ -29,32 +27,12 @@ ACCOUNTS = ("org-one", "org-two")
 FULL_ENTRIES = 40_000
 """When a store is left for a new one: each check walks all of it."""
 
-LATE_MS = 30 * 24 * 60 * 60 * 1000
 _ROOT = Path(__file__).parent.parent
-_SIZES = (1, 1, 2, 7, 30, 200, 1000)
 _CHECKPOINT_BYTES = CHECKPOINT_PAGES * (PAGE_BYTES + 24)
-_DEADLINE_SECONDS = 30
 
 
 class Violation(Exception):
     """The store does not hold what was promised."""
-
-
-class Place(NamedTuple):
-    """Where an event was acknowledged to be. ``mark`` is its ``target_id``."""
-
-    seq: int
-    id: str
-    mark: str
-
-
-class Acknowledgement(msgspec.Struct):
-    """A line of the child's."""
-
-    account: str
-    places: list[Place]
-    wal_bytes: int
-    """How long the write-ahead log was when ``append`` had returned."""
 
 
 class _Body(msgspec.Struct):
@@ -177,7 +155,14 @@ class StoreRounds:
         """Nothing is open between rounds."""
 
     def _crash(self, log: Path) -> None:
-        arguments = [sys.executable, "-m", __name__, str(self._file), str(log), str(self._random.getrandbits(64))]
+        arguments = [
+            sys.executable,
+            "-m",
+            crashing_child.__name__,
+            str(self._file),
+            str(log),
+            str(self._random.getrandbits(64)),
+        ]
         with subprocess.Popen(arguments, cwd=_ROOT, stdout=subprocess.PIPE, bufsize=0) as child:
             try:
                 assert child.stdout is not None
@@ -213,15 +198,10 @@ class StoreRounds:
     async def _go_on(self) -> None:
         store = SqliteStore(self._file)
         chance = random.Random(self._random.getrandbits(64))
-        told = await _Appender(store, await store.accounts(), chance).append()
+        told = await Appender(store, await store.accounts(), chance).append()
         await store.close()
         for one in told:
             self._ledger.add(one.account, one.places)
-
-
-def wal_of(file: Path) -> Path:
-    """The write-ahead log of a store's file."""
-    return file.with_name(f"{file.name}-wal")
 
 
 def tear(wal: Path, kept_bytes: int, chance: random.Random) -> bool:
@@ -241,72 +221,3 @@ def tear(wal: Path, kept_bytes: int, chance: random.Random) -> bool:
         file.seek(at)
         file.write(chance.choice((bytes(end - at), chance.randbytes(end - at))))
     return True
-
-
-class _Appender:
-    """Appends made-up batches to a store."""
-
-    def __init__(self, store: SqliteStore, accounts: list[Account], chance: random.Random) -> None:
-        self._store = store
-        self._accounts = accounts
-        self._random = chance
-        self._ids = IdMaker(chance.randbytes)
-        self._wal = wal_of(store.path)
-        self._own: list[Submission] = []
-
-    async def append(self) -> list[Acknowledgement]:
-        """Append one batch; what was acknowledged of it."""
-        batch = [self._submission() for _ in range(self._random.randint(1, 3))]
-        results = await self._store.append(batch)
-        wal_bytes = self._wal.stat().st_size
-        return [self._told(*one, wal_bytes) for one in zip(batch, results, strict=True)]
-
-    def _told(self, submission: Submission, result: object, wal_bytes: int) -> Acknowledgement:
-        assert isinstance(result, Receipt), result
-        places = [
-            Place(seq, event.id.hex(), str(getattr(event.body, "target_id", None)))
-            for event, seq in zip(submission.events, result.seqs, strict=True)
-        ]
-        name = next(account.name for account in self._accounts if account.no == submission.account_no)
-        return Acknowledgement(name, places, wal_bytes)
-
-    def _submission(self) -> Submission:
-        if self._own and self._random.random() < 0.1:
-            return self._random.choice(self._own)  # a repetition: must get the old numbers
-        account, count = self._random.choice(self._accounts), self._random.choice(_SIZES)
-        own, name = self._random.random() < 0.4, f"{self._random.getrandbits(64):x}"
-        made = Submission(account.no, [self._event(account, f"{name}.{at}.{count}", own=own) for at in range(count)])
-        if own:
-            self._own.append(made)
-        return made
-
-    def _event(self, account: Account, mark: str, *, own: bool) -> Event:
-        now_ms = wall_clock()
-        created_ms = now_ms - (self._random.randrange(LATE_MS) if self._random.random() < 0.2 else 0)
-        return complete(
-            Action(user_id="5e1cbf251c26d68f7ce6361e", type="pipeline", action="update", target_id=mark),
-            kind=Kind.ACTION,
-            record_id=f"{self._random.getrandbits(96):024x}" if own else self._ids(created_ms),
-            account=account.name,
-            created_ms=created_ms,
-            recorded_ms=now_ms,
-            filled=("account", "user_email", "createdAt", "__v") if own else None,
-        )
-
-
-async def append_for_ever(file: Path, log: Path, seed: int) -> Any:
-    """Be the child: append until killed."""
-    store = SqliteStore(file)
-    appender = _Appender(store, await store.accounts(), random.Random(seed))
-    with log.open("ab", buffering=0) as out:
-        wal = wal_of(file)
-        begun = Acknowledgement(ACCOUNTS[0], [], wal.stat().st_size if wal.exists() else 0)
-        out.write(msgspec.json.encode(begun) + b"\n")
-        print("appending", flush=True)
-        while True:
-            told = await appender.append()
-            out.write(b"".join(msgspec.json.encode(one) + b"\n" for one in told))
-
-
-if __name__ == "__main__":
-    asyncio.run(append_for_ever(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))

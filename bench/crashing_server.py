@@ -4,7 +4,9 @@ The load brings its own ``_id``s, so what a crash cut off can be sent again, and
 """
 
 import asyncio
+import functools
 import http.client
+import itertools
 import json
 import os
 import random
@@ -21,7 +23,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.crashing import ACCOUNTS, FULL_ENTRIES, LATE_MS, Ledger, Place, Tally, Violation, judge
+from bench.crashing import ACCOUNTS, FULL_ENTRIES, Ledger, Tally, Violation, judge
+from bench.crashing_child import LATE_MS, Place
 from bench.files import store_url
 from bench.tenant import add_tenant
 from whodid.records import render_time
@@ -111,10 +114,11 @@ class ServerRounds:
             self._server = ServerProcess(self._file)
         load = Load(self._server.port, self._tokens, self._ledger, random.Random(self._random.getrandbits(64)))
         if self._writer_only:
-            load.run(self._random.uniform(0.01, 0.3), lambda server=self._server: _kill_writer(server))
+            load.run(self._random.uniform(0.01, 0.3), functools.partial(_kill_writer, self._server))
         else:
             load.run(self._random.uniform(0.01, 0.3), self._kill_server, breaking_off=True)
         self.tally.kills += 1
+        self.tally.unacknowledged += load.repeated_events
         self._entries = asyncio.run(judge(self._file, self._ledger))
         if not self._writer_only:
             self._redeliver(load.owed)
@@ -134,7 +138,7 @@ class ServerRounds:
         children = [(pid, os.pidfd_open(pid)) for pid in server.children()]
         server.kill()
         for pid, watch in children:
-            with open(watch, "rb"):  # closes it
+            with os.fdopen(watch, "rb"):  # closes it
                 if not select.select([watch], [], [], _ORPHAN_SECONDS)[0]:
                     raise Violation(f"the writing process {pid} outlives its server")
 
@@ -144,7 +148,7 @@ class ServerRounds:
         with closing(_connect(self._server.port)) as connection:
             for request in owed:
                 self.tally.unacknowledged += len(request.events)
-                self._ledger.add(request.account, deliver(connection, request))
+                self._ledger.add(request.account, deliver(connection, request)[0])
         self._entries = asyncio.run(judge(self._file, self._ledger))
 
 
@@ -167,22 +171,24 @@ def _connect(port: int) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", port, timeout=_DEADLINE_SECONDS)
 
 
-def deliver(connection: http.client.HTTPConnection, request: Request) -> list[Place]:
-    """Send a request until it is acknowledged; where its events are. Raises ``Violation`` for any other answer.
+def deliver(connection: http.client.HTTPConnection, request: Request) -> tuple[list[Place], int]:
+    """Send a request until it is acknowledged; where its events are, and how often it was refused.
 
-    A connection that breaks raises ``OSError`` or ``HTTPException``.
+    Raises ``Violation`` for any other answer; ``OSError`` or ``HTTPException`` where the
+    connection breaks.
     """
     headers = {"Authorization": f"Bearer {request.token}", "Content-Type": "application/json"}
     give_up = time.monotonic() + _DEADLINE_SECONDS
-    while True:
+    for refused in itertools.count():
         connection.request("POST", "/api/v1/logs/user/actions", json.dumps(request.events), headers)
         response = connection.getresponse()
         body = response.read()
         if response.status in (200, 201):
-            return _places(request, json.loads(body)["data"])
+            return _places(request, json.loads(body)["data"]), refused
         if response.status != 503 or time.monotonic() > give_up:
             raise Violation(f"the server answers {response.status}: {body.decode()}")
         time.sleep(_RETRY_SECONDS)
+    raise AssertionError("counting does not end")
 
 
 def _places(request: Request, told: list[dict[str, Any]]) -> list[Place]:
@@ -204,6 +210,8 @@ class Load:
         self._breaking_off = False
         self.owed: list[Request] = []
         """What was sent and not acknowledged."""
+        self.repeated_events = 0
+        """How many events were acknowledged only after a refusal."""
 
     def run(self, seconds: float, kill: Callable[[], None], *, breaking_off: bool = False) -> None:
         """Load for so long, ``kill``, and let every connection finish, or break off if the kill does that."""
@@ -224,7 +232,7 @@ class Load:
                 with self._lock:
                     request = self._request()
                 try:
-                    places = deliver(connection, request)
+                    places, refused = deliver(connection, request)
                 except (OSError, http.client.HTTPException) as error:
                     if not self._breaking_off:
                         raise Violation(f"the server broke a connection off: {error!r}") from error
@@ -232,6 +240,7 @@ class Load:
                     return
                 with self._lock:
                     self._ledger.add(request.account, places)
+                    self.repeated_events += len(places) if refused else 0
 
     def _request(self) -> Request:
         chance = self._random

@@ -1,6 +1,7 @@
 """``python -m bench.torture``: crash writing processes again and again, and look what is left of what they promised."""
 
 import argparse
+import contextlib
 import random
 import shutil
 import sys
@@ -77,16 +78,15 @@ def _run(running: list[Rounds], rounds: int, seconds: float) -> Violation | None
     """Let the modes take turns; what was violated, if anything was."""
     end = time.monotonic() + seconds
     try:
-        try:
-            for number in range(rounds):
+        with contextlib.ExitStack() as ending:
+            for mode in running:
+                ending.callback(mode.close)
+            for number in range(1, rounds + 1):
                 for mode in running:
                     if time.monotonic() > end:
                         return None
                     mode.round()
-                    say(f"{number + 1:4} {mode.tally.mode:6} {mode.tally.acknowledged:9,} acknowledged, all there")
-        finally:
-            for mode in running:
-                mode.close()
+                    say(f"{number:4} {mode.tally.mode:6} {mode.tally.acknowledged:9,} acknowledged, all there")
     except Violation as violation:
         return violation
     return None

@@ -16,6 +16,12 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, tenant_of
 
+
+def forbidden_data_is_refused(context: Any, response: Any, case: Any) -> Any:
+    """As schemathesis has it; but it does not know that too many events are refused with 413."""
+    return None if response.status_code == 413 else negative_data_rejection(context, response, case)
+
+
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -39,7 +45,9 @@ def test_whatever_the_document_allows_is_answered_as_it_says(caller: Tenant, api
     text, statuses = caller.token(), set()
 
     @hypothesis.given(case=api[path][method].as_strategy())
-    @hypothesis.settings(max_examples=100, database=None, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+    @hypothesis.settings(
+        max_examples=100, database=None, derandomize=True, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink]
+    )
     def call(case: Any) -> None:
         response = case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=CHECKS)
         statuses.add(response.status_code)
@@ -54,9 +62,11 @@ def test_whatever_the_document_forbids_is_refused_as_it_says(caller: Tenant, api
     text = caller.token()
 
     @hypothesis.given(case=api[path]["POST"].as_strategy(generation_mode=GenerationMode.NEGATIVE))
-    @hypothesis.settings(max_examples=100, database=None, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+    @hypothesis.settings(
+        max_examples=100, database=None, derandomize=True, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink]
+    )
     def call(case: Any) -> None:
-        case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=[*CHECKS, negative_data_rejection])
+        case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=[*CHECKS, forbidden_data_is_refused])
 
     call()
 
