@@ -174,8 +174,7 @@ def _connect(port: int) -> http.client.HTTPConnection:
 def deliver(connection: http.client.HTTPConnection, request: Request) -> tuple[list[Place], int]:
     """Send a request until it is acknowledged; where its events are, and how often it was refused.
 
-    Raises ``Violation`` for any other answer; ``OSError`` or ``HTTPException`` where the
-    connection breaks.
+    Raises ``Violation`` for any other answer; ``OSError`` or ``HTTPException`` where the connection breaks.
     """
     headers = {"Authorization": f"Bearer {request.token}", "Content-Type": "application/json"}
     give_up = time.monotonic() + _DEADLINE_SECONDS
@@ -193,7 +192,7 @@ def deliver(connection: http.client.HTTPConnection, request: Request) -> tuple[l
 
 def _places(request: Request, told: list[dict[str, Any]]) -> list[Place]:
     return [
-        Place(one["seq"], event["_id"], event["target_id"]) for event, one in zip(request.events, told, strict=True)
+        Place(one["seq"], one["_id"], event["target_id"]) for event, one in zip(request.events, told, strict=True)
     ]
 
 

@@ -160,7 +160,9 @@ HOGS: dict[str, tuple[Callable[[], bytes], dict[str, str], int, str]] = {
     "an array of 5 million empty objects": (lambda: b"[" + b"{}," * 5_000_000 + b"{}]", {}, 413, "objects and arrays"),
     "an array of 5 million numbers": (lambda: b"[" + b"1," * 5_000_000 + b"{}]", {}, 413, "events"),
     "5 million lines of empty objects": (lambda: b"{}\n" * 5_000_000, LINES, 413, "objects and arrays"),
-    "an event of 5 million empty lists": (lambda: with_metadata(b"[" + b"[]," * 5_000_000 + b"1]"), {}, 413, "objects and arrays"),
+    "an event of 5 million empty lists": (
+        lambda: with_metadata(b"[" + b"[]," * 5_000_000 + b"1]"), {}, 413, "objects and arrays",
+    ),
     "an event of a million short keys": (
         lambda: with_metadata(b"{%b}" % b",".join(b'"%x":1' % at for at in range(1_300_000))), {}, 422, "",
     ),
