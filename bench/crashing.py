@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ ACCOUNTS = ("org-one", "org-two")
 FULL_ENTRIES = 40_000
 """When a store is left for a new one: each check walks all of it."""
 
+_LONGEST_WRITE_SECONDS = 1
 _ROOT = Path(__file__).parent.parent
 _CHECKPOINT_BYTES = CHECKPOINT_PAGES * (PAGE_BYTES + 24)
 
@@ -155,14 +157,8 @@ class StoreRounds:
         """Nothing is open between rounds."""
 
     def _crash(self, log: Path) -> None:
-        arguments = [
-            sys.executable,
-            "-m",
-            crashing_child.__name__,
-            str(self._file),
-            str(log),
-            str(self._random.getrandbits(64)),
-        ]
+        seed = str(self._random.getrandbits(64))
+        arguments = [sys.executable, "-m", crashing_child.__name__, str(self._file), str(log), seed]
         with subprocess.Popen(arguments, cwd=_ROOT, stdout=subprocess.PIPE, bufsize=0) as child:
             try:
                 assert child.stdout is not None
@@ -181,8 +177,10 @@ class StoreRounds:
         """Until the log grows: a commit is being written, or waits for its fsync."""
         wal = wal_of(self._file)
         before = wal.stat().st_size if wal.exists() else 0
-        while child.poll() is None and (not wal.exists() or wal.stat().st_size == before):
-            pass
+        give_up = time.monotonic() + _LONGEST_WRITE_SECONDS  # after a checkpoint, the log grows no more
+        while child.poll() is None and time.monotonic() < give_up:
+            if wal.exists() and wal.stat().st_size != before:
+                return
 
     def _take_down(self, log: Path) -> int:
         """Take down what the child wrote; how long the write-ahead log was then."""

@@ -119,7 +119,8 @@ class ServerRounds:
             load.run(self._random.uniform(0.01, 0.3), self._kill_server, breaking_off=True)
         self.tally.kills += 1
         self.tally.unacknowledged += load.repeated_events
-        self._entries = asyncio.run(judge(self._file, self._ledger))
+        if self._writer_only or self._random.random() < 0.5:  # else the server is the first to open what is left
+            self._entries = asyncio.run(judge(self._file, self._ledger))
         if not self._writer_only:
             self._redeliver(load.owed)
         self.tally.rounds += 1
@@ -191,9 +192,7 @@ def deliver(connection: http.client.HTTPConnection, request: Request) -> tuple[l
 
 
 def _places(request: Request, told: list[dict[str, Any]]) -> list[Place]:
-    return [
-        Place(one["seq"], one["_id"], event["target_id"]) for event, one in zip(request.events, told, strict=True)
-    ]
+    return [Place(one["seq"], one["_id"], event["target_id"]) for event, one in zip(request.events, told, strict=True)]
 
 
 class Load:

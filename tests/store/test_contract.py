@@ -30,7 +30,7 @@ from tests.building import (
 
 from whodid.commitment import SALT_BYTES, commit
 from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, StoreUnusable
-from whodid.merkle import hash_leaf, root_of
+from whodid.merkle import Frontier, hash_leaf, root_of
 from whodid.records import MAX_TIME_MS, Event, Kind, render_time
 from whodid.store.base import Account, Entry, PutToken, PutUser, Query, Role, Store, Submission
 from whodid.store.sqlite import SqliteStore
@@ -427,6 +427,8 @@ async def test_accounts_are_listed_by_name_and_named_once(store: Store) -> None:
     assert [account.name for account in await store.accounts()] == sorted(names)
     with pytest.raises(NameTaken):
         await add_account(store, "org-b")
+    account = await head_of(store, Account(0, "org-b", 0, Frontier(), 0))
+    assert (await append(store, account, event(account))).seqs == [1]
     assert await store.account("org-none") is None
     assert await store.identity_version(10**6) is None
     assert await store.check(no_progress) == []

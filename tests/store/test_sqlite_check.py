@@ -266,6 +266,17 @@ def test_a_check_of_a_ruin_ends(path: Path, file: apsw.Connection, monkeypatch: 
     assert len(findings(path)) == 50
 
 
+async def test_a_store_that_was_searched_before_it_grew_is_sound(store: SqliteStore) -> None:
+    """A reader's memory of the search index as it was is not taken for damage of the index as it is."""
+    account = await add_account_to(store)
+    everything = Query(account.no, Kind.ACTION, 0, MAX_TIME_MS, 10)
+    for growth in range(12):
+        await store.newest(everything)
+        for _ in range(growth):
+            await append(store, account, event(account))
+        assert await store.check(no_progress) == []
+
+
 @pytest.mark.parametrize("name", ["entry", "entry_seq", "record_id", "block_root", "search_data"])
 def test_a_file_whose_pages_are_damaged_is_found(path: Path, file: apsw.Connection, name: str) -> None:
     """A disk that forgot what it was given: the check says so, and does not just break off."""

@@ -11,9 +11,21 @@ from typing import Any, TypeVar
 
 import apsw
 import pytest
-from tests.building import accepted, action, add_account, append, completed, event, flat, new_id, no_progress, user
+from tests.building import (
+    accepted,
+    action,
+    add_account,
+    append,
+    completed,
+    event,
+    event_at,
+    flat,
+    new_id,
+    no_progress,
+    user,
+)
 
-from whodid.errors import StoreUnavailable
+from whodid.errors import Conflict, StoreUnavailable
 from whodid.records import MAX_TIME_MS, Kind
 from whodid.store.base import Account, PutUser, Query, Submission
 from whodid.store.sqlite import SqliteStore, connection
@@ -233,7 +245,7 @@ async def test_a_failure_at_any_step_of_a_commit_loses_nothing_and_passes(
 async def test_a_failure_while_the_log_goes_back_into_the_file_loses_nothing(
     store_path: Path, vfs: FaultyVFS, monkeypatch: pytest.MonkeyPatch, persists: bool, lasts: bool
 ) -> None:
-    """SQLite does this as part of a commit, after it is durable: the append stands, and the next try mends it."""
+    """SQLite does this as part of a commit, but after it is durable: what was appended stands, whatever is answered."""
     monkeypatch.setattr(connection, "CHECKPOINT_PAGES", 1)
     store = SqliteStore(store_path, create=True, vfs=vfs.name)
     tale = await tale_of(store)
@@ -322,6 +334,27 @@ async def test_a_writer_of_another_process_is_waited_for_and_then_given_up(
     other.close()
     await tale.append()
     await tale.verify()
+    await store.close()
+
+
+@pytest.mark.parametrize("exclusive", [False, True], ids=["beside", "server"])
+async def test_a_millisecond_that_is_full_refuses_only_the_submission_that_wants_in(
+    store_path: Path, exclusive: bool
+) -> None:
+    """A producer with two million events of one moment must not keep others from recording."""
+    store = SqliteStore(store_path, create=True, exclusive=exclusive)
+    account = await add_account(store)
+    await append(store, account, event_at(account, 5000))
+    tampering = apsw.Connection(str(store_path))
+    tampering.execute("UPDATE entry SET time_key = (5001 << 21) - 1 WHERE seq = 1")
+    tampering.close()
+    before, refused, behind = await store.append(
+        [Submission(account.no, [event_at(account, created_ms)]) for created_ms in (4999, 5000, 5001)]
+    )
+    assert accepted(before).seqs == [2]
+    assert isinstance(refused, Conflict)
+    assert "1970-01-01T00:00:05.000Z" in refused.message
+    assert accepted(behind).seqs == [3]
     await store.close()
 
 

@@ -23,9 +23,9 @@ from typing import Any, TypeAlias
 
 import apsw
 
-from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
+from whodid.errors import Conflict, IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
-from whodid.records import same_content
+from whodid.records import render_time, same_content
 from whodid.store.base import Account, IdentityChange, Receipt, Result
 from whodid.store.sqlite import identity
 from whodid.store.sqlite.bulk import BulkInsert
@@ -99,9 +99,13 @@ class Writer:
             with self.use() as file, transaction(file.connection):
                 return _append(file, batch)
         except apsw.ConstraintError:
-            if len(batch) > 1:  # one of them is to blame: each by itself, so that the others are not refused with it
-                return [result for submission in batch for result in self.append([submission])]
-            return [StoreUnavailable("an id that was made for the submission is in use already; try again")]
+            refusal: WhodidError = StoreUnavailable("an id that was made for an event is in use already; try again")
+        except Conflict as error:
+            refusal = error
+        if len(batch) == 1:
+            return [refusal]
+        # One of them is to blame: each by itself, so that the others are not refused with it.
+        return [result for submission in batch for result in self.append([submission])]
 
     def probe(self) -> None:
         """Write a page and sync it. See ``Store.probe``."""
@@ -263,7 +267,7 @@ def _place_in_time(connection: apsw.Connection, rows: list[_Row]) -> list[int]:
         if key is None:
             key = created_ms << TIE_BITS if created_ms > newest_ms else _first_free(connection, created_ms)
         if key >> TIE_BITS != created_ms:
-            raise StoreUnavailable(f"the store has {1 << TIE_BITS} entries of one millisecond, and can take no more")
+            raise Conflict(f"the store has {1 << TIE_BITS} events of {render_time(created_ms)}, and can take no more")
         time_keys.append(key)
         free[created_ms] = key + 1
     return time_keys

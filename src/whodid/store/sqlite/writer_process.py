@@ -23,7 +23,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
+from whodid.errors import Conflict, IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.store.base import Receipt, Result
 from whodid.store.sqlite.sealer import SealedSubmission
 from whodid.store.sqlite.writer import Writer
@@ -175,7 +175,7 @@ def _error(refusal: _Refusal) -> WhodidError:
             return StoreUnavailable(refusal.message, retry_after_seconds=refusal.retry_after_seconds)
         case StaleIdentity.code:
             return StaleIdentity()
-    kinds = {kind.code: kind for kind in (NameTaken, NotFound)}
+    kinds = {kind.code: kind for kind in (Conflict, NameTaken, NotFound)}
     return kinds.get(refusal.code, WhodidError)(refusal.message)
 
 
