@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from whodid.importing.loading import kind_of
 from whodid.importing.splitting import MAX_RECORD_BYTES, split
 from whodid.ingest import Completer, Directory
 from whodid.records import IdMaker, Kind
-from whodid.store.base import Account, Result, Submission
+from whodid.store.base import Account, Prepared, Result, Submission
 from whodid.store.sqlite import SqliteStore
 
 ABOVE_ALL = 10**12
@@ -220,7 +220,7 @@ class Busy(SqliteStore):
 
     times = 0
 
-    async def append(self, batch: list[Submission]) -> list[Result]:
+    async def append(self, batch: Sequence[Submission | Prepared]) -> list[Result]:
         """Refuse, or append."""
         if self.times:
             self.times -= 1
