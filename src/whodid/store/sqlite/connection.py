@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -84,18 +85,25 @@ def _briefly_open(path: Path, vfs: str | None) -> Iterator[apsw.Connection]:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file (mode 0600), and the folders above it, unless it is there. Raises ``StoreUnusable``."""
+    """Make an empty file (mode 0600), and the folders above it, unless it is there. Raises ``StoreUnusable``.
+
+    A file that is there is not opened: closing it would take away the locks that SQLite has on it in this process.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass  # another process was faster
     except OSError as error:
         raise StoreUnusable(f"can't make the store {path}: {error.strerror}") from error
 
 
 def _refuse_foreign(connection: apsw.Connection, path: Path) -> None:
     try:
-        application = connection.pragma("application_id")
+        # In this order: another process may be making the store, which puts tables and mark there at once.
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+        application = connection.pragma("application_id")
     except apsw.NotADBError as error:
         raise StoreUnusable(f"{path} is not a SQLite file") from error
     if application != APPLICATION_ID and (application or tables):
@@ -119,7 +127,7 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
         return
     if version == 0:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = wal")
+        _switch_to_wal(connection)
     with transaction(connection):
         version = connection.pragma("user_version")  # again, now that nobody else can move it
         for number, sql in steps:
@@ -131,6 +139,20 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
         )
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {newest}")
+
+
+def _switch_to_wal(connection: apsw.Connection) -> None:
+    """Switch, waiting for others that do the same: here SQLite itself does not wait."""
+    give_up = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = wal")
+        except apsw.BusyError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 @contextmanager
