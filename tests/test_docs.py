@@ -248,7 +248,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["body, unpacked and as sent"] == f"{ingest.MAX_BODY_BYTES >> 20} MiB"
     assert limits["one event, as rendered"] == f"{records.MAX_EVENT_BYTES >> 10} KiB"
     assert limits["nesting of `changes` and `metadata`"] == f"{records.MAX_NESTING} levels"
-    assert limits["objects and arrays in a body, nested ones too"] == f"{ingest.MAX_CONTAINERS:,}"
+    assert limits["objects, arrays and keys in a body, nested ones too"] == f"{ingest.MAX_VALUES:,}"
     assert limits["members of a gzip body"] == f"{ingest.MAX_GZIP_MEMBERS:,}"
     assert limits["request line and headers"] == f"{MAX_HEAD_BYTES >> 10} KiB"
     assert limits["`createdAt`"] == "from 1970 to five minutes ahead of the server"

@@ -25,6 +25,7 @@ from whodid.records import (
     Kind,
     parse_record,
     render_time,
+    same_content,
 )
 
 REFUSALS = (MalformedBody, BodyTooLarge, InvalidEvents)
@@ -494,7 +495,7 @@ def test_a_known_user_is_completed_both_ways() -> None:
     by_email = {"user_email": "ann@STRASSE.example", "type": "tag", "action": "create"}
     first, second = (json.loads(event.record) for event in completed("org-acme", [by_id, by_email], users=users))
     assert (first["user_id"], first["user_email"]) == (USER_ID, "Ann@Straße.example")
-    assert (second["user_id"], second["user_email"]) == (USER_ID, "ann@STRASSE.example")
+    assert (second["user_id"], second["user_email"]) == (USER_ID, "Ann@Straße.example")
 
 
 def test_an_unknown_user_is_taken_by_id_and_refused_by_address() -> None:
@@ -573,6 +574,18 @@ def test_only_events_with_an_id_of_their_own_can_be_duplicates() -> None:
     own, made = completed("org-acme", [action(_id=new_id(), target_id="x"), action()])
     assert own.filled == ("user_email", "account", "createdAt", "__v")
     assert made.filled is None
+
+
+def test_the_spelling_of_an_address_is_not_content_and_whose_it_is_is() -> None:
+    """An event that told its user by address is the same event when the address is spelt otherwise by now."""
+    given_ = {"_id": new_id(), "user_email": "ANN@acme.example", "type": "tag", "action": "create"}
+    (first,) = completed("org-acme", [given_], users={USER_ID: "ann@acme.example"})
+    (again,) = completed("org-acme", [given_], users={USER_ID: "Ann@acme.example"})
+    (other,) = completed("org-acme", [given_], users={TOKEN_ID: "ann@acme.example"})
+    assert again.filled is not None
+    assert same_content(again.record, first.record, again.filled)
+    assert other.filled is not None
+    assert not same_content(other.record, first.record, other.filled)
 
 
 def test_an_event_over_64_kib_is_refused_as_rendered() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.building import ManualClock, action, flat, new_id
 from tests.test_auth import ACTOR, House, house
 
-from whodid.auth import Call
+from whodid.auth import Call, Principal
 from whodid.errors import IdConflict, Overloaded, StoreUnavailable
 from whodid.recording import Content, Recorded, Recorder
 from whodid.records import IdMakers, Kind
@@ -22,7 +22,7 @@ async def send(h: House, text: str, *events: dict[str, Any]) -> Recorded:
     ids = IdMakers(random.Random(9).randbytes)
     recorder = Recorder(h.store, h.sequencer, h.gate, clock=h.clock, ids=ids)
 
-    async def fetch() -> Content:
+    async def fetch(_: Principal) -> Content:
         return Content(json.dumps(events).encode(), lines=False)
 
     return await recorder.record(text, CALL, Kind.ACTION, fetch)
@@ -67,7 +67,7 @@ async def test_a_body_that_finds_no_room_leaves_a_token_use(store_path: Path, cl
         text = await h.token(await h.user())
         recorder = Recorder(h.store, h.sequencer, h.gate, clock=clock, ids=IdMakers(random.Random(9).randbytes))
 
-        async def fetch() -> Content:
+        async def fetch(_: Principal) -> Content:
             raise Overloaded("no room")
 
         with pytest.raises(Overloaded):
@@ -94,7 +94,7 @@ async def test_the_directories_of_many_accounts_are_not_all_kept(
         ):
             body = json.dumps({"type": "a", "action": "b", "user_id": user_id}).encode()
 
-            async def fetch(data: bytes = body) -> Content:
+            async def fetch(_: Principal, data: bytes = body) -> Content:
                 return Content(data, lines=False)
 
             await recorder.record(text, CALL, Kind.ACTION, fetch)

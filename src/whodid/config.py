@@ -27,7 +27,9 @@ class Settings:
     )
     queue_events: int = _setting(50_000, "how many events may wait to be recorded; more are answered 503", least=1)
     queue_mib: int = _setting(64, "how many MiB of events may wait to be recorded", least=1)
-    body_mib: int = _setting(128, "how many MiB of request bodies may be in memory at once", least=16)
+    body_mib: int = _setting(
+        128, "how many MiB of request bodies may be in memory at once; half of it for one account", least=64
+    )
     batch_events: int = _setting(10_000, "how many events one commit writes at most", least=1)
     token_cache: int = _setting(10_000, "how many checked tokens are remembered", least=0)
     shutdown_seconds: int = _setting(20, "how long a stopping server waits for its last answers", least=1)
@@ -78,6 +80,8 @@ def _checked(name: str, value: Any) -> Any:
     if setting.type is not int:
         if not isinstance(value, str):
             raise InvalidSetting(f"{name} must be a string, not {value!r}")
+        if not value and setting.default:
+            raise InvalidSetting(f"{name} must not be empty; leave it out for {setting.default}")
         return value
     return _checked_number(name, value, setting.metadata["least"], setting.metadata["most"])
 

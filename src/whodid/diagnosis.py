@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, get_args, get_origin
 import msgspec
 
 from whodid.errors import BodyTooLarge, Fault, InvalidEvents, MalformedBody
-from whodid.records import MODELS, Kind, pattern_of
+from whodid.records import MODELS, Body, Kind, pattern_of
 
 _SHOWN = 60
 """How much of a wrong value an error message repeats."""
@@ -55,8 +55,14 @@ def explain_if_wrong(data: bytes, kind: Kind, *, lines: bool, max_events: int) -
     faults = list(itertools.islice(found, MOST_FAULTS))
     if next(found, None) is not None:
         faults.append(Fault(faults[-1].index, None, f"there are more faults; these are the first {MOST_FAULTS}"))
-    if faults:
         raise InvalidEvents(faults)
+    if faults:
+        raise InvalidEvents(faults, _sound(values, {fault.index for fault in faults}, kind))
+
+
+def _sound(values: list[Any], faulty: set[int], kind: Kind) -> list[tuple[int, Body]]:
+    """The events that nothing was found wrong with, and their places."""
+    return [(index, msgspec.convert(value, MODELS[kind])) for index, value in enumerate(values) if index not in faulty]
 
 
 def _check_count(count: int, max_events: int) -> None:

@@ -27,6 +27,7 @@
 where, and what would be right. Which HTTP status an error has is decided in ``web/problems.py`` alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -90,11 +91,13 @@ class InvalidEvents(InvalidRequest):
 
     code = "invalid_events"
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[Fault], sound: Sequence[tuple[int, object]] = ()) -> None:
+        """``sound`` are the events without a fault so far, with their places, for whoever looks further."""
         events = len({fault.index for fault in faults})
         wrong = "event is" if events == 1 else "events are"
         super().__init__(f"{events} {wrong} not valid; nothing was stored. See errors.")
         self.faults = faults
+        self.sound = sound
 
 
 class Unauthenticated(WhodidError):

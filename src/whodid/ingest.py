@@ -5,8 +5,9 @@ path, whole batches in a few calls; as soon as anything is wrong, ``diagnosis`` 
 to name every fault. Knows nothing of HTTP and of stores.
 """
 
+import operator
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,8 +34,9 @@ from whodid.records import (
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_EVENTS = 10_000
-MAX_CONTAINERS = 500_000
-"""How many objects and arrays a body may have, nested ones included: they take much more memory parsed than written."""
+MAX_VALUES = 1_000_000
+"""How many objects, arrays and keys a body may have, nested ones included: parsed, they take much more memory than
+written. Counted as the characters ``{``, ``[`` and ``:``, so that the count is not below the truth."""
 
 MAX_GZIP_MEMBERS = 1000
 
@@ -112,8 +114,8 @@ def parse_events(data: bytes, kind: Kind, *, lines: bool) -> list[Body]:
 
     Raises ``MalformedBody``, ``BodyTooLarge`` or ``InvalidEvents``, which lists every fault of every event.
     """
-    if (containers := data.count(b"{") + data.count(b"[")) > MAX_CONTAINERS:
-        raise BodyTooLarge(f"the body has {containers} objects and arrays; it may have {MAX_CONTAINERS}")
+    if (values := data.count(b"{") + data.count(b"[") + data.count(b":")) > MAX_VALUES:
+        raise BodyTooLarge(f"the body has {values} objects, arrays and keys; it may have {MAX_VALUES}")
     try:
         bodies = _decode(data, kind, lines=lines)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -182,17 +184,29 @@ class Completer:
 
         Raises ``InvalidEvents`` with every fault.
         """
+        events, faults = self._complete_all(enumerate(bodies), kind, keep_recorded=keep_recorded)
+        if faults:
+            raise InvalidEvents(faults)
+        return events
+
+    def all_faults(self, error: InvalidEvents, kind: Kind) -> InvalidEvents:
+        """The same error, with the faults of the events that only looked sound."""
+        sound: Any = error.sound
+        _, more = self._complete_all(sound, kind, keep_recorded=False)
+        return InvalidEvents(sorted(error.faults + more, key=operator.attrgetter("index"))) if more else error
+
+    def _complete_all(
+        self, bodies: Iterable[tuple[int, Body]], kind: Kind, *, keep_recorded: bool
+    ) -> tuple[list[Event], list[Fault]]:
         now_ms = self._clock()
         faults: list[Fault] = []
         events: list[Event] = []
-        for index, body in enumerate(bodies):
+        for index, body in bodies:
             try:
                 events.append(self._complete(body, kind, now_ms, keep_recorded=keep_recorded))
             except _Faulty as faulty:
                 faults += [Fault(index, field, detail) for field, detail in faulty.faults]
-        if faults:
-            raise InvalidEvents(faults)
-        return events
+        return events, faults
 
     def _complete(self, body: Body, kind: Kind, now_ms: int, *, keep_recorded: bool) -> Event:
         faults: _Faults = []
@@ -241,6 +255,7 @@ class Completer:
                 )
             else:
                 body.user_id = user_id
+                body.user_email = self._directory.email_of[user_id]  # as it is spelt there
 
 
 class _Faulty(Exception):
@@ -257,7 +272,10 @@ _ATTRIBUTES = {"__v": "version"}
 
 def _missing(body: Body) -> tuple[str, ...]:
     """Which keys the log will fill in, for an event with an ``_id`` of its own."""
-    return tuple(key for key in _FILLABLE if getattr(body, _ATTRIBUTES.get(key, key), None) is UNSET)
+    keys = tuple(key for key in _FILLABLE if getattr(body, _ATTRIBUTES.get(key, key), None) is UNSET)
+    if body.user_id is UNSET:  # the user was told by the address, whose spelling the account's users decide
+        return ("user_email", *keys[1:])
+    return keys
 
 
 def _time(text: str, field: str, now_ms: int, faults: _Faults) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from whodid.auth import ATTEMPTS, RECORD, Call, Gate, Principal, refuse
-from whodid.errors import IdConflict, InvalidRequest, StaleIdentity, Unavailable
+from whodid.errors import Conflict, IdConflict, InvalidEvents, InvalidRequest, StaleIdentity, Unavailable
 from whodid.ingest import Completer, Directory, parse_events
 from whodid.records import Event, IdMakers, Kind
 from whodid.sequencer import Sequencer
@@ -53,7 +53,7 @@ class Recorder:
         self._directories: dict[int, tuple[int, Directory]] = {}
 
     async def record(
-        self, bearer: str | None, call: Call, kind: Kind, read_content: Callable[[], Awaitable[Content]]
+        self, bearer: str | None, call: Call, kind: Kind, read_content: Callable[[Principal], Awaitable[Content]]
     ) -> Recorded:
         """Record the events of a call. Its body is fetched, by ``read_content``, only if the caller may record.
 
@@ -63,9 +63,9 @@ class Recorder:
         if refuse(principal, RECORD):
             await self._gate.admit(bearer, call, RECORD)  # records the refusal, and raises it
         try:
-            content = await read_content()
+            content = await read_content(principal)
             return await self._append(bearer, call, kind, content)
-        except (InvalidRequest, IdConflict, Unavailable) as fault:
+        except (InvalidRequest, Conflict, Unavailable) as fault:
             await self._gate.admit(bearer, call, RECORD, fault)
             raise
 
@@ -74,10 +74,11 @@ class Recorder:
             principal = await self._gate.identify(bearer)
             if refuse(principal, RECORD):
                 await self._gate.admit(bearer, call, RECORD)
+            use = self._gate.use_of(principal, call)
             events = await self._events(principal, kind, content)
             submission = Submission(
                 principal.account_no,
-                [self._gate.use_of(principal, call), *events],
+                [use, *events],
                 identity_version=principal.identity_version,
             )
             try:
@@ -95,7 +96,11 @@ class Recorder:
         completer = Completer(principal.account, directory, self._ids.of(principal.account), self._clock)
 
         def make() -> list[Event]:
-            return completer.complete(parse_events(content.data, kind, lines=content.lines), kind)
+            try:
+                bodies = parse_events(content.data, kind, lines=content.lines)
+            except InvalidEvents as error:
+                raise completer.all_faults(error, kind) from error
+            return completer.complete(bodies, kind)
 
         if len(content.data) <= _LARGE_BODY:
             return make()

@@ -38,6 +38,9 @@ _AHEAD_EVENTS = 1000
 
 _MOST_COMMITS = 2
 
+_HANGING_SECONDS = 15.0
+"""A commit that takes longer than a store waits for its lock hangs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -75,6 +78,8 @@ class Sequencer:
         self._closing = False
         self._trouble: StoreUnavailable | None = None
         self._rest_until = 0.0
+        self._began = 0.0
+        """When the newest of the commits under way began."""
 
     @property
     def waiting_events(self) -> int:
@@ -111,6 +116,8 @@ class Sequencer:
     async def probe(self) -> None:
         """Raise ``Unavailable`` while nothing is taken; after a failure of the store, find out if it has passed."""
         self._refuse_if_hopeless()
+        if self._commits and (seconds := self._monotonic() - self._began) > _HANGING_SECONDS:
+            raise StoreUnavailable(f"a commit has been under way for {seconds:.0f} seconds")
         if self._trouble is not None:
             try:
                 await self._store.probe()
@@ -163,7 +170,7 @@ class Sequencer:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         events = sum(waiting.events for waiting in batch)
-        began = self._monotonic()
+        began = self._began = self._monotonic()
         try:
             results = await self._store.append([waiting.submission for waiting in batch])
         except Exception as error:

@@ -89,7 +89,7 @@ BODIES: dict[str, tuple[bytes | Callable[[], bytes], dict[str, str], int, str]] 
     "nesting 1,000 deep instead of an event": (DEEP, {}, 400, "nests too deep"),
     "nesting 100,000 deep": (b"[" * 100_000 + b"]" * 100_000, {}, 400, "nests too deep"),
     "nesting 100,000 deep in an event": (with_metadata(b"[" * 100_000 + b"]" * 100_000), {}, 400, "nests too deep"),
-    "brackets without end": (b"[" * 8 * MIB, {}, 413, "objects and arrays"),
+    "brackets without end": (b"[" * 8 * MIB, {}, 413, "arrays and keys"),
     "NUL as it is": (GOOD.replace(b"update", b"up\0date"), {}, 400, "not JSON"),
     "NUL behind the body": (GOOD + b"\0", {}, 400, "not JSON"),
     "NUL escaped": (with_metadata(rb'"a\u0000b"'), {}, 422, "NUL"),
@@ -157,17 +157,17 @@ def test_a_hostile_body_is_refused_with_a_clear_reason(tenant: Tenant, name: str
 
 
 HOGS: dict[str, tuple[Callable[[], bytes], dict[str, str], int, str]] = {
-    "an array of 5 million empty objects": (lambda: b"[" + b"{}," * 5_000_000 + b"{}]", {}, 413, "objects and arrays"),
+    "an array of 5 million empty objects": (lambda: b"[" + b"{}," * 5_000_000 + b"{}]", {}, 413, "arrays and keys"),
     "an array of 5 million numbers": (lambda: b"[" + b"1," * 5_000_000 + b"{}]", {}, 413, "events"),
-    "5 million lines of empty objects": (lambda: b"{}\n" * 5_000_000, LINES, 413, "objects and arrays"),
+    "5 million lines of empty objects": (lambda: b"{}\n" * 5_000_000, LINES, 413, "arrays and keys"),
     "an event of 5 million empty lists": (
-        lambda: with_metadata(b"[" + b"[]," * 5_000_000 + b"1]"), {}, 413, "objects and arrays",
+        lambda: with_metadata(b"[" + b"[]," * 5_000_000 + b"1]"), {}, 413, "arrays and keys",
     ),
     "an event of a million short keys": (
-        lambda: with_metadata(b"{%b}" % b",".join(b'"%x":1' % at for at in range(1_300_000))), {}, 422, "",
+        lambda: with_metadata(b"{%b}" % b",".join(b'"%x":1' % at for at in range(1_300_000))), {}, 413, "keys",
     ),
-    "9,000 events of 200 faults each": (
-        lambda: b"[" + b",".join([b"{%b}" % b",".join(b'"%d":1' % at for at in range(200))] * 9_000) + b"]",
+    "9,000 events of 100 faults each": (
+        lambda: b"[" + b",".join([b"{%b}" % b",".join(b'"%d":1' % at for at in range(100))] * 9_000) + b"]",
         {}, 422, "",
     ),
 }  # fmt: skip
@@ -320,25 +320,25 @@ def test_a_head_right_behind_a_large_body_is_not_taken_for_a_long_one(tenant: Te
 
 def test_calls_that_are_sent_at_once_are_answered_in_order(tenant: Tenant) -> None:
     """Pipelining, as HTTP/1.1 has it."""
-    calls = [head("GET", f"/api/{at}", tenant.token(), X_Request_Id=f"r{at}") for at in range(200)]
+    calls = [head("GET", f"/api/{at}", tenant.token(), X_Request_Id=f"r{at}") for at in range(100)]
     with tenant.server.connect() as connection:
         connection.sendall(b"".join(calls[:-1]).replace(b"close", b"keep-alive") + calls[-1])
         came = read_all(connection)
-    places = [came.find(b"x-request-id: r%d\r" % at) for at in range(200)]
+    places = [came.find(b"x-request-id: r%d\r" % at) for at in range(100)]
     assert -1 not in places
     assert places == sorted(places)
 
 
 def test_clients_that_stop_in_the_middle_are_let_go(tmp_path_factory: pytest.TempPathFactory) -> None:
     """In a head, in a second head, in a body: after a while, which is short here, the connection ends."""
-    hurry = "import whodid.web.server as s, whodid.web.body as b; s._HEAD_SECONDS = b._PIECE_SECONDS = 0.3"
+    hurry = "import whodid.web.server as s, whodid.web.body as b; s._HEAD_SECONDS = b._BODY_SECONDS = 0.3"
     with Running(tmp_path_factory.mktemp("hurried"), before=hurry) as server, tenant_of(server) as tenant:
         assert server.say(b"") == b""
         assert server.say(b"GET /health HTTP/1.1\r\nX: ") == b""
         assert server.say(b"GET /health HTTP/1.1\r\n\r\n", b"GET /").count(b"HTTP/1.1 ") == 1
         came = server.say(head("POST", ACTIONS, tenant.token(), Content_Length="50") + b"{")
         assert came.startswith(b"HTTP/1.1 400 ")
-        assert b"the body stopped coming" in came
+        assert b"the body took more than" in came
         with server.connect() as connection:
             connection.sendall(head("POST", ACTIONS, None, Content_Length="50").replace(b"close", b"keep-alive"))
             assert read_answer(connection).status == 401
@@ -360,9 +360,9 @@ def test_many_connections_that_say_nothing_do_no_harm(server: Running) -> None:
 
 def test_large_bodies_at_once_are_bounded_by_a_budget(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Past it: 503, and the call is in the log like any other; then there is room again."""
-    with Running(tmp_path_factory.mktemp("budget"), body_mib=16) as server, tenant_of(server) as tenant:
+    with Running(tmp_path_factory.mktemp("budget"), body_mib=64) as server, tenant_of(server) as tenant:
         text = tenant.token()
-        part = head("POST", ACTIONS, text, Content_Length=str(7 * MIB)) + GOOD + b" " * (6 * MIB)
+        part = head("POST", ACTIONS, text, Content_Length=str(14 * MIB)) + GOOD + b" " * (13 * MIB)
         part = part.replace(b"close", b"keep-alive")
         with server.connect() as first, server.connect() as second:
             for connection in (first, second):
@@ -372,7 +372,7 @@ def test_large_bodies_at_once_are_bounded_by_a_budget(tmp_path_factory: pytest.T
             problem(refused, 503, "request bodies")
             assert refused.header("retry-after") == "1"
         eventually("both calls in the log", lambda: [use["outcome"] for use in tenant.uses()] == ["failure"] * 2)
-        body = GOOD + b" " * (7 * MIB)
+        body = GOOD + b" " * (15 * MIB)
         assert server.post(ACTIONS, text, body).status == 201
 
 

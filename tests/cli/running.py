@@ -35,6 +35,11 @@ class Whodid:
         self.folder = folder
         self.store_path = folder / store
 
+    @property
+    def url(self) -> str:
+        """The store, as ``--store`` names it."""
+        return f"sqlite:///{self.store_path}"
+
     def __call__(self, *arguments: str, status: int = 0, stdin: bytes = b"", **environ: str) -> Finished:
         """Run a command to its end; fails where its status is another one, or where a traceback was shown."""
         ended = subprocess.run(
@@ -72,7 +77,7 @@ class Whodid:
 
     def _environ(self, more: dict[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WHODID_")}
-        return {**kept, "WHODID_STORE": f"sqlite:///{self.store_path}", "COLUMNS": "200", **more}
+        return {**kept, "WHODID_STORE": self.url, "COLUMNS": "200", **more}
 
 
 def ndjson(records: list[dict[str, Any]]) -> bytes:

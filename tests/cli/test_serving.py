@@ -57,7 +57,7 @@ def test_a_store_has_one_server(acme: Whodid) -> None:
 
 def test_the_demonstration_fills_its_store_and_prints_tokens(whodid: Whodid) -> None:
     """A month of activity, tokens and commands to copy; the store stands any check."""
-    said = whodid("demo", "--no-serve").out
+    said = whodid("demo", "--store", whodid.url, "--no-serve").out
     assert len({token for token in re.findall(r"whodid_pat_\w+", said) if is_authentic(token)}) == 2
     assert said.count("curl ") == 3
     (account,) = whodid("account", "list", "--json").json
@@ -68,9 +68,9 @@ def test_the_demonstration_fills_its_store_and_prints_tokens(whodid: Whodid) -> 
 
 def test_a_second_demonstration_only_makes_fresh_tokens(whodid: Whodid) -> None:
     """Those of the first are expired; the month is not lived twice."""
-    whodid("demo", "--no-serve")
+    whodid("demo", "--store", whodid.url, "--no-serve")
     (before,) = whodid("account", "list", "--json").json
-    whodid("demo", "--no-serve")
+    whodid("demo", "--store", whodid.url, "--no-serve")
     (after,) = whodid("account", "list", "--json").json
     assert after["entries"] == before["entries"] + 4
     tokens = [
@@ -82,12 +82,12 @@ def test_a_second_demonstration_only_makes_fresh_tokens(whodid: Whodid) -> None:
 def test_the_demonstration_stays_out_of_a_store_that_is_in_use(whodid: Whodid) -> None:
     """Made-up activity must not get between what is true."""
     whodid("account", "add", "org-real")
-    assert "a store of its own" in whodid("demo", "--no-serve", status=1).err
+    assert "a store of its own" in whodid("demo", "--store", whodid.url, "--no-serve", status=1).err
 
 
 def test_the_demonstrations_commands_work_as_printed(whodid: Whodid) -> None:
     """All three of them, against the server that it starts."""
-    with whodid.running("demo", "--port", "0") as process:
+    with whodid.running("demo", "--store", whodid.url, "--port", "0") as process:
         said, _ = _until(process, r"(Ctrl-C)")
         commands = re.findall(r"^  curl (?:.*\\\n)?.*$", said, re.MULTILINE)
         assert len(commands) == 3

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -402,6 +403,19 @@ async def test_the_death_of_the_writing_process_fails_what_it_had_in_hand_and_no
             assert outcome is None or isinstance(outcome, StoreUnavailable)
         await tale.append()
     await tale.verify()
+
+
+async def test_a_caller_that_goes_away_in_the_middle_of_a_large_request_harms_nobody(server: SqliteStore) -> None:
+    """It is sent to its end all the same: half a request would be taken for the beginning of the next."""
+    tale = await tale_of(server)
+    events = [event(tale.account, metadata={"noise": random.randbytes(300).hex()}) for _ in range(5000)]
+    gone = asyncio.create_task(server.append([server.prepare(Submission(tale.account.no, events))]))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gone.cancel()
+    receipt = await asyncio.wait_for(append(server, tale.account, event(tale.account)), 20)
+    assert receipt.seqs == [7 + 5000]
+    assert await server.check(no_progress) == []
 
 
 async def test_signals_to_the_server_do_not_concern_the_writing_process(server: SqliteStore) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from whodid.cli.operator import operate
-from whodid.cli.options import DEFAULT_STORE, AsJson, StoreUrl
+from whodid.cli.options import AsJson, StoreUrl
 from whodid.cli.output import say, show_json, show_rows
 from whodid.records import render_time
 from whodid.store.base import Account
@@ -22,7 +22,7 @@ async def add(
     name: Annotated[str, Parameter(help="1 to 64 lower-case letters, digits, '_' and '-', like org-acme-acc0.")],
     /,
     *,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Add an account; the store too, where there is none."""
@@ -35,7 +35,7 @@ async def add(
 
 
 @app.command(name="list", help_epilogue="Example:\n\n    whodid account list --json")
-async def list_(*, store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False) -> None:
+async def list_(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """List the accounts, with the number of entries in each one's log."""
     async with operate(store) as operator:
         accounts = await operator.store.accounts()

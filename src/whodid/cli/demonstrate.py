@@ -6,7 +6,6 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from whodid.cli.operator import now, operate
-from whodid.cli.options import StoreUrl
 from whodid.cli.output import say
 from whodid.cli.serving import start
 from whodid.config import Settings, load_settings
@@ -25,7 +24,7 @@ app = App(
 @app.default
 def demo(
     *,
-    store: StoreUrl = DEFAULT_STORE,
+    store: Annotated[str, Parameter(name="--store", help="The store; made if it is not there.")] = DEFAULT_STORE,
     host: Annotated[str, Parameter(help="The address to listen on.")] = Settings().host,
     port: Annotated[str, Parameter(help="The port to listen on; 0 for any free one.")] = str(Settings().port),
     no_serve: Annotated[bool, Parameter(negative=(), help="Only fill the store.", show_default=False)] = False,
@@ -42,7 +41,7 @@ def demo(
 
 async def _prepare(store: str) -> Demonstration:
     sqlite_path(store)  # refuses anything else before a file is made
-    async with operate(store, create=True) as operator:
+    async with operate(store, create=True, exclusive=True) as operator:
         return await prepare(operator.store, operator.actor, clock=now)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from whodid.config import load_settings
 from whodid.identity import Actor, Identity
 from whodid.store.base import Store
 from whodid.store.opening import open_store
@@ -22,12 +23,15 @@ class Operator:
 
 
 @asynccontextmanager
-async def operate(url: str, *, create: bool = False) -> AsyncIterator[Operator]:
+async def operate(url: str | None, *, create: bool = False, exclusive: bool = False) -> AsyncIterator[Operator]:
     """Open the store, making it where there is none if ``create`` says so; close it afterwards.
+
+    Without ``url`` it is the store of the settings: of the environment or the settings file, if they name one.
+    ``exclusive`` refuses a store that a server serves.
 
     Raises ``InvalidSetting``, ``StoreUnusable`` or ``StoreUnavailable``.
     """
-    store = open_store(url, create=create)
+    store = open_store(load_settings({"store": url}).store, create=create, exclusive=exclusive)
     try:
         yield Operator(store, Identity(store, clock=now), operator_actor())
     finally:

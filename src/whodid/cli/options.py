@@ -12,10 +12,13 @@ from whodid.query import parse_age
 from whodid.records import parse_time
 from whodid.store.base import Role, Scope
 
-DEFAULT_STORE = Settings().store
-
 StoreUrl: TypeAlias = Annotated[
-    str, Parameter(name="--store", env_var="WHODID_STORE", help="The store, like sqlite:///data/whodid.db.")
+    str | None,
+    Parameter(
+        name="--store",
+        env_var="WHODID_STORE",
+        help=f"The store; else that of the file WHODID_CONFIG names, else {Settings().store}.",
+    ),
 ]
 AccountName: TypeAlias = Annotated[str, Parameter(name="--account", help="The account's name, like org-acme-acc0.")]
 UserEmail: TypeAlias = Annotated[str, Parameter(name="--email", help="The user's e-mail address.")]

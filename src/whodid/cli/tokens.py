@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from whodid.cli.operator import now, operate
-from whodid.cli.options import DEFAULT_STORE, AccountName, AsJson, ScopeName, StoreUrl, UserEmail, parse_life
+from whodid.cli.options import AccountName, AsJson, ScopeName, StoreUrl, UserEmail, parse_life
 from whodid.cli.output import UsageError, note, say, show_json, show_rows, time_or_none
 from whodid.records import render_time
 from whodid.store.base import Token
@@ -32,7 +32,7 @@ async def create(
     scope: ScopeName,
     name: Annotated[str, Parameter(help="A name to know it by; unique among the user's tokens.")],
     expires: Annotated[str, Parameter(help="After how long: 30s, 13m, 1h, 90d, 2w; at most 365d.")] = "90d",
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
 ) -> None:
     """Create a token, and print it: this once, and nothing else on standard output."""
     life_ms = parse_life(expires, "--expires")
@@ -53,7 +53,7 @@ async def list_(
     *,
     account: AccountName,
     email: Annotated[str | None, Parameter(help="Only the tokens of the user with this address.")] = None,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List the tokens of an account, the newest first; never their texts."""
@@ -72,7 +72,7 @@ async def expire(
     /,
     *,
     account: AccountName,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a token hold no longer, from now on."""

@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO, Literal
 from cyclopts import App, Parameter
 
 from whodid.cli.operator import Operator, now, operate
-from whodid.cli.options import DEFAULT_STORE, AccountName, AsJson, StoreUrl, parse_moment
+from whodid.cli.options import AccountName, AsJson, StoreUrl, parse_moment
 from whodid.cli.output import UsageError, complain, note, say, show_json
 from whodid.cli.progress import Meter
 from whodid.errors import InvalidParameter, StoreUnavailable
@@ -68,7 +68,7 @@ async def import_(
     /,
     *more: FileName,
     account: AccountName,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
     """Append the records of files to an account's log, keeping their ids and times."""
@@ -144,7 +144,7 @@ async def export(
     output: Annotated[
         Path | None, Parameter(help="The file to write; it appears once it is whole. Else standard output.")
     ] = None,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
 ) -> None:
     """Write an account's records as NDJSON, oldest first. The log keeps an action that tells of it."""
     selection = _select(since, until, kind)

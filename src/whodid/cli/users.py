@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from whodid.cli.operator import operate
-from whodid.cli.options import DEFAULT_STORE, AccountName, AsJson, RoleName, StoreUrl, UserEmail
+from whodid.cli.options import AccountName, AsJson, RoleName, StoreUrl, UserEmail
 from whodid.cli.output import UsageError, say, show_json, show_rows
 from whodid.records import render_time
 from whodid.store.base import Role, User
@@ -29,7 +29,7 @@ async def add(
     user_id: Annotated[
         str | None, Parameter(name="--id", help="24 hex digits; made where it is not given.", show_default=False)
     ] = None,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a user to an account."""
@@ -42,7 +42,7 @@ async def add(
 
 
 @app.command(name="list", help_epilogue="Example:\n\n    whodid user list --account org-acme-acc0")
-async def list_(*, account: AccountName, store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False) -> None:
+async def list_(*, account: AccountName, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """List the users of an account."""
     async with operate(store) as operator:
         home = await operator.identity.account(account)
@@ -58,7 +58,7 @@ async def update(
     role: RoleName | None = None,
     name: Annotated[str | None, Parameter(help="The user's new name.")] = None,
     new_email: Annotated[str | None, Parameter(help="The user's new e-mail address.")] = None,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a user's role, name or address."""
@@ -70,7 +70,7 @@ async def update(
 
 @app.command(help_epilogue=f"Example:\n\n    whodid user deactivate {_ONE}")
 async def deactivate(
-    *, account: AccountName, email: UserEmail, store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False
+    *, account: AccountName, email: UserEmail, store: StoreUrl = None, as_json: AsJson = False
 ) -> None:
     """Let a user, and every token of the user, in no longer."""
     user = await _change(store, account, email, {"active": False})
@@ -78,15 +78,13 @@ async def deactivate(
 
 
 @app.command(help_epilogue=f"Example:\n\n    whodid user activate {_ONE}")
-async def activate(
-    *, account: AccountName, email: UserEmail, store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False
-) -> None:
+async def activate(*, account: AccountName, email: UserEmail, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Let a deactivated user in again, and the tokens that have not expired."""
     user = await _change(store, account, email, {"active": True})
     _show(user, f"{user.email} is active", as_json=as_json)
 
 
-async def _change(store: str, account: str, email: str, wanted: dict[str, Any]) -> User:
+async def _change(store: str | None, account: str, email: str, wanted: dict[str, Any]) -> User:
     async with operate(store) as operator:
         home = await operator.identity.account(account)
         user = await operator.identity.user(home, email)

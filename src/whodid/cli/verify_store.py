@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from whodid.cli.operator import Operator, operate
-from whodid.cli.options import DEFAULT_STORE, AsJson, StoreUrl
+from whodid.cli.options import AsJson, StoreUrl
 from whodid.cli.output import complain, note, say, show_json, show_table
 from whodid.cli.progress import Meter
 from whodid.store.base import Finding
@@ -24,7 +24,7 @@ async def verify_store(
     rebuild_search: Annotated[
         bool, Parameter(negative=(), help="First make the search index anew from the records.", show_default=False)
     ] = False,
-    store: StoreUrl = DEFAULT_STORE,
+    store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
     """Check the whole store: every record, every tree, the search index."""

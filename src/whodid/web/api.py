@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from whodid.auth import NOTHING, READ_LOG
+from whodid.auth import NOTHING, READ_LOG, Principal
 from whodid.errors import InvalidParameter, NotFound, WhodidError
 from whodid.metrics import CONTENT_TYPE as METRICS_TYPE
 from whodid.query import parse_compatible
@@ -44,7 +44,8 @@ class Api:
         async def record(exchange: Exchange) -> Response:
             with self._bodies.reserve() as reservation:
 
-                async def fetch() -> Content:
+                async def fetch(principal: Principal) -> Content:
+                    reservation.account_no = principal.account_no
                     if exchange.parameters:
                         raise InvalidParameter("a recording call has no parameters; events are in the body")
                     return await read_content(exchange.headers, exchange.receive, reservation)

@@ -1,6 +1,7 @@
 """Request bodies: fetched piece by piece, within bounds of size, time and memory, and unpacked."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,15 +16,17 @@ ACCEPT = "application/json, application/x-ndjson"
 ACCEPT_ENCODING = "gzip, identity"
 
 _LINES = {"application/json": False, "application/x-ndjson": True, "application/ndjson": True}
-_PIECE_SECONDS = 30.0
-"""How long the next piece of a body may take to come."""
+_BODY_SECONDS = 120.0
+"""How long a body may take to come, all of it."""
 
 
 class BodyBudget:
-    """How much memory all bodies together may take at once."""
+    """How much memory all bodies together may take at once; and each account no more than half of it."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._free_bytes = limit_bytes
+        self._share_bytes = limit_bytes // 2
+        self._taken_bytes: Counter[int] = Counter()
 
     @contextmanager
     def reserve(self) -> Iterator["Reservation"]:
@@ -32,13 +35,19 @@ class BodyBudget:
         try:
             yield reservation
         finally:
-            self._free_bytes += reservation.taken_bytes
+            if reservation.taken_bytes:
+                self.take(reservation.account_no, -reservation.taken_bytes)
 
-    def take(self, size_bytes: int) -> None:
-        """Take some. Raises ``Overloaded`` where there is not enough."""
+    def take(self, account_no: int, size_bytes: int) -> None:
+        """Take some for an account, or give it back. Raises ``Overloaded`` where there is not enough."""
         if size_bytes > self._free_bytes:
             raise Overloaded("the server holds as many request bodies as it can; try again")
+        if self._taken_bytes[account_no] + size_bytes > self._share_bytes:
+            raise Overloaded("the server holds as many request bodies of the account as it can; try again")
         self._free_bytes -= size_bytes
+        self._taken_bytes[account_no] += size_bytes
+        if not self._taken_bytes[account_no]:
+            del self._taken_bytes[account_no]
 
 
 class Reservation:
@@ -46,12 +55,14 @@ class Reservation:
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
+        self.account_no = 0
+        """Whose body it is; known before anything is taken."""
         self.taken_bytes = 0
 
     def hold(self, size_bytes: int) -> None:
         """Have at least this much. Raises ``Overloaded``."""
         if size_bytes > self.taken_bytes:
-            self._budget.take(size_bytes - self.taken_bytes)
+            self._budget.take(self.account_no, size_bytes - self.taken_bytes)
             self.taken_bytes = size_bytes
 
 
@@ -65,26 +76,26 @@ async def read_content(headers: Mapping[str, str], receive: Receive, reservation
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
         raise body_too_large()
-    if packed:
-        return Content(await _read_packed(receive, reservation), lines)
-    return Content(await _read_plain(receive, reservation), lines)
+    read = _read_packed if packed else _read_plain
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return Content(await read(receive, reservation), lines)
+    except TimeoutError as error:
+        raise MalformedBody(f"the body took more than {_BODY_SECONDS:.0f} seconds to come") from error
 
 
 async def _read_plain(receive: Receive, reservation: Reservation) -> bytes:
-    piece, more = _piece(await receive())  # as a rule the whole body, and here already
-    if not more:
-        reservation.hold(len(piece))
-        return _bounded(piece)
-    pieces = [piece]
-    size_bytes = len(piece)
+    pieces: list[bytes] = []
+    size_bytes = 0
+    more = True
     while more:
-        reservation.hold(2 * size_bytes)  # the pieces, and the whole that they are joined to
-        piece, more = await _next_piece(receive)
+        piece, more = _piece(await receive())
         pieces.append(piece)
         size_bytes += len(piece)
         if size_bytes > MAX_BODY_BYTES:
             raise body_too_large()
-    return b"".join(pieces)
+        reservation.hold(2 * size_bytes if more else size_bytes)  # the pieces, and the whole that they are joined to
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def _read_packed(receive: Receive, reservation: Reservation) -> bytes:
@@ -92,28 +103,13 @@ async def _read_packed(receive: Receive, reservation: Reservation) -> bytes:
     size_bytes = 0
     more = True
     while more:
-        piece, more = await _next_piece(receive)
+        piece, more = _piece(await receive())
         size_bytes += len(piece)
         if size_bytes > MAX_BODY_BYTES:
             raise body_too_large()
         inflater.feed(piece)
         reservation.hold(2 * inflater.size_bytes)
     return inflater.finish()
-
-
-def _bounded(body: bytes) -> bytes:
-    if len(body) > MAX_BODY_BYTES:
-        raise body_too_large()
-    return body
-
-
-async def _next_piece(receive: Receive) -> tuple[bytes, bool]:
-    try:
-        async with asyncio.timeout(_PIECE_SECONDS):
-            message = await receive()
-    except TimeoutError as error:
-        raise MalformedBody(f"the body stopped coming for {_PIECE_SECONDS:.0f} seconds") from error
-    return _piece(message)
 
 
 def _piece(message: Message) -> tuple[bytes, bool]:
@@ -128,7 +124,10 @@ def _is_lines(headers: Mapping[str, str]) -> bool:
     charset = parameters.lower().replace(" ", "").replace('"', "")
     if lines is None or charset not in ("", "charset=utf-8", "charset=utf8"):
         given = quoted(headers.get("content-type", ""))
-        raise _unsupported(f"the content type must be one of {ACCEPT}, in UTF-8, not {given}")
+        raise _unsupported(
+            f"the content type must be one of {ACCEPT}, in UTF-8, not {given}; "
+            "with curl, add -H 'Content-Type: application/json'"
+        )
     return lines
 
 

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -87,6 +87,8 @@ class Exchange:
     def target(self) -> str:
         """The path without ``/api``: a page's own, however the caller wrote it; else as it came."""
         path: str = self.scope.get("whodid.route") or self.scope["raw_path"].decode("ascii", "replace")
+        if "%" in path and PREFIX in unquote(path):
+            path = quote(without_tokens(unquote(path)))
         return without_tokens(path.removeprefix("/api")[:_LONGEST_TARGET]) or "/"
 
     @property

@@ -175,7 +175,7 @@ def telling_errors(path: Path) -> Iterator[None]:
         yield
     except apsw.FullError as error:
         raise StoreUnavailable(f"the disk of {path} is full", retry_after_seconds=5) from error
-    except (apsw.BusyError, apsw.LockedError) as error:
+    except (apsw.BusyError, apsw.LockedError, apsw.ProtocolError) as error:
         raise StoreUnavailable(f"another process keeps {path} busy") from error
     except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
         raise StoreUnavailable(f"{path} can't be opened or written: {error}", retry_after_seconds=5) from error

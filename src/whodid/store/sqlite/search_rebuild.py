@@ -1,7 +1,8 @@
 """The search index made anew from the records, while appends go on.
 
 A second index is filled beside the first, in many short transactions, with what was in the log at the beginning.
-The last transaction adds what was appended meanwhile, and puts the new index in the place of the old one.
+Then what was appended meanwhile is added, until little is left; the last transaction adds that, and puts the new
+index in the place of the old one.
 """
 
 from importlib import resources
@@ -35,8 +36,12 @@ def rebuild(connection: apsw.Connection, progress: Progress) -> int:
             run.index([row for row in rows if row[2] < sizes.get(row[1], 0)])
         after = rows[-1][0]
         progress(run.indexed, total)
+    while run.behind(sizes) > _CHUNK:
+        with transaction(connection):
+            run.catch_up(sizes)
     with transaction(connection):
-        run.catch_up(sizes)
+        while run.behind(sizes):
+            run.catch_up(sizes)
         connection.execute("DROP TABLE search")
         connection.execute("ALTER TABLE search_new RENAME TO search")
     return run.indexed
@@ -72,15 +77,20 @@ class _Rebuild:
         _INSERT(self._connection, [value for row in rows for value in (row[0], self._terms_of(*row[1:]))])
         self.indexed += len(rows)
 
+    def behind(self, sizes: dict[int, int]) -> int:
+        """How many entries the accounts have that were appended since they had ``sizes``."""
+        return sum(size - sizes.get(account_no, 0) for account_no, size in _sizes(self._connection).items())
+
     def catch_up(self, sizes: dict[int, int]) -> None:
-        """Add what was appended since the accounts had ``sizes``."""
+        """Add some of what was appended since the accounts had ``sizes``, and move those on."""
         for account_no, size in _sizes(self._connection).items():
-            if size > sizes.get(account_no, 0):
-                rows = self._connection.execute(
-                    f"SELECT {_COLUMNS} FROM entry WHERE account_no = ? AND seq >= ? ORDER BY time_key",  # noqa: S608
-                    (account_no, sizes.get(account_no, 0)),
-                )
-                self.index(rows.fetchall())
+            first = sizes.get(account_no, 0)
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM entry WHERE account_no = ? AND seq >= ? AND seq < ? ORDER BY time_key",  # noqa: S608
+                (account_no, first, first + _CHUNK),
+            )
+            self.index(rows.fetchall())
+            sizes[account_no] = min(size, first + _CHUNK)
 
     def _terms_of(self, account_no: int, _seq: int, kind: int, dictionary: int, frame: bytes) -> str:
         body = parse_record(Kind(kind), self._read(dictionary, frame))

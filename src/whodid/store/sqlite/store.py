@@ -1,6 +1,7 @@
 """The embedded store as others see it: ``Store``'s promises, kept by one writing thread and a few reading ones."""
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 import apsw
+import zstandard
 
+from whodid.errors import WhodidError
 from whodid.records import Event, Kind
 from whodid.store.base import (
     Account,
@@ -35,6 +38,8 @@ from whodid.store.sqlite.writer_process import WriterProcess
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
 
 READERS = 4
 """How many threads read at the same time."""
@@ -189,20 +194,28 @@ class SqliteStore:
                     version = await self._write(self._writer.add_dictionary, entries, dictionary)
                     self._sealer.learn(version, dictionary)
             self._entries, self._train_at = entries, training.next_training(entries)
+        except (WhodidError, zstandard.ZstdError, MemoryError):
+            log.warning("no dictionary could be trained; it is tried again when the store has grown", exc_info=True)
+            self._train_at = 2 * self._entries
         finally:
             self._training = None
 
     async def close(self) -> None:
         if self._training is not None:
             await asyncio.wait([self._training])
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._close_readers)
         if self._process is not None:
             await self._process.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._close)
+        await loop.run_in_executor(None, self._close_writer)
 
-    def _close(self) -> None:
+    def _close_readers(self) -> None:
+        """Before the writers: the last connection to close empties the write-ahead log, and must be one of them."""
         self._reading.shutdown()
         for reader in self._readers:
             reader.close()
+
+    def _close_writer(self) -> None:
         self._writing.submit(self._writer.close).result()
         self._writing.shutdown()
         if self._lock is not None:

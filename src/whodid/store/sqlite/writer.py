@@ -105,7 +105,13 @@ class Writer:
         if len(batch) == 1:
             return [refusal]
         # One of them is to blame: each by itself, so that the others are not refused with it.
-        return [result for submission in batch for result in self.append([submission])]
+        return [self._append_alone(submission) for submission in batch]
+
+    def _append_alone(self, submission: SealedSubmission) -> Result:
+        try:
+            return self.append([submission])[0]
+        except StoreUnavailable as error:  # an answer of its own: those before it are committed
+            return error
 
     def probe(self) -> None:
         """Write a page and sync it. See ``Store.probe``."""

@@ -11,11 +11,13 @@ next one starts another child.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +30,10 @@ from whodid.store.base import Receipt, Result
 from whodid.store.sqlite.sealer import SealedSubmission
 from whodid.store.sqlite.writer import Writer
 
+log = logging.getLogger(__name__)
+
 _LENGTH = struct.Struct(">I")
+_END_SECONDS = 10
 
 
 class _Append(Struct, tag=True, frozen=True):
@@ -55,6 +60,8 @@ class _Refusal(Struct, tag=True, frozen=True):
     index: int = 0
     record_id: str = ""
     retry_after_seconds: int = 1
+    trace: str = ""
+    """Of an error that nobody thought of: for the log, not for those who wait."""
 
 
 _Request: TypeAlias = _Append | _Probe
@@ -81,7 +88,7 @@ class WriterProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             begin = f"from {__name__} import main; main()"
-            arguments = [sys.executable, "-c", begin, str(self._path.absolute()), str(theirs.fileno())]
+            arguments = [sys.executable, "-P", "-c", begin, str(self._path.absolute()), str(theirs.fileno())]
             self._child = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603
         ours.setblocking(False)  # noqa: FBT003 (named by the standard library)
         self._socket = ours
@@ -106,15 +113,27 @@ class WriterProcess:
             self._socket = None
         child, self._child = self._child, None
         if child is not None:
-            await asyncio.get_running_loop().run_in_executor(None, child.wait)
+            await asyncio.get_running_loop().run_in_executor(None, _await_end, child)
 
     async def _ask(self, request: _Request) -> _Results:
-        data = _encode(request)
+        # Sent whole, and waited for by the listener, whatever becomes of the caller: frames and answers stay in step.
+        answer = await (await asyncio.shield(asyncio.create_task(self._send(_encode(request)))))
+        if isinstance(answer, _Refusal):
+            if answer.trace:
+                log.error("a batch failed in the writing process", extra={"exception": answer.trace})
+            raise _error(answer)
+        return answer
+
+    async def _send(self, data: bytes) -> asyncio.Future[_Answer]:
+        """Send a request; what its answer will be."""
+        loop = asyncio.get_running_loop()
         async with self._sending:
-            if self._socket is None:
-                self.start()
+            try:
+                if self._socket is None:
+                    self.start()
+            except OSError as error:
+                raise StoreUnavailable(f"the writing process can't be started: {error.strerror}") from error
             assert self._socket is not None
-            loop = asyncio.get_running_loop()
             if self._listener is None:
                 self._listener = loop.create_task(self._listen(self._socket), name="answers of the writing process")
             waiting: asyncio.Future[_Answer] = loop.create_future()
@@ -122,10 +141,7 @@ class WriterProcess:
             with contextlib.suppress(OSError):  # then the listener ends too, and tells all who wait
                 await loop.sock_sendall(self._socket, _LENGTH.pack(len(data)))
                 await loop.sock_sendall(self._socket, data)
-        answer = await waiting
-        if isinstance(answer, _Refusal):
-            raise _error(answer)
-        return answer
+        return waiting
 
     async def _listen(self, connection: socket.socket) -> None:
         """Give each answer to whoever waits for it, until the child is gone; then tell those who still wait."""
@@ -136,15 +152,28 @@ class WriterProcess:
                 waiting = self._waiting.popleft()
                 if not waiting.done():
                     waiting.set_result(answer)
-        except (OSError, EOFError):
-            gone = _Refusal(StoreUnavailable.code, "the writing process ended; another one is started")
+        except Exception as error:
+            log.warning("the writing process ended", extra={"reason": f"{type(error).__name__}: {error}"})
             async with self._sending:
                 self._listener = None
                 await self.close()
-                while self._waiting:
-                    waiting = self._waiting.popleft()
-                    if not waiting.done():
-                        waiting.set_result(gone)
+                self._tell_all(_Refusal(StoreUnavailable.code, "the writing process ended; another one is started"))
+
+    def _tell_all(self, answer: _Answer) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(answer)
+
+
+def _await_end(child: subprocess.Popen[bytes]) -> None:
+    """Wait for the child to end, which it does as soon as its last commit is done; kill it if that hangs."""
+    try:
+        child.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.exception("the writing process hangs; it is killed")  # safe: SQLite drops what was not committed
+        child.kill()
+        child.wait()
 
 
 async def _receive(connection: socket.socket, size_bytes: int) -> bytearray:
@@ -201,8 +230,10 @@ def _answer(writer: Writer, request: _Request) -> _Answer:
         results = writer.append(request.batch)
     except WhodidError as error:
         return _refusal(error)
-    except Exception as error:
-        return _Refusal(WhodidError.code, f"{type(error).__name__}: {error}")
+    except Exception:  # a reason that nobody thought of: the parent must be told
+        return _Refusal(
+            WhodidError.code, "an internal error; the server's log tells more", trace=traceback.format_exc()
+        )
     return _Results([result if isinstance(result, Receipt) else _refusal(result) for result in results])
 
 
