@@ -22,7 +22,7 @@ from whodid.web.app import ACTIONS
 PART = "batches"
 
 _EVENTS = 1000
-_CONNECTIONS = 4
+_CONNECTIONS = 8
 _DISTINCT = 200
 """How many requests differ, where targets come back; they are sent in turn."""
 

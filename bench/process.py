@@ -45,16 +45,18 @@ class Server(AbstractContextManager["Server"]):
         self._stop()
 
     def peak_memory_mb(self) -> float:
-        """The most memory that the process has had so far (``VmHWM``), in 10^6 bytes."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
-        peak = re.search(r"VmHWM:\s*(\d+) kB", status)
-        assert peak is not None
-        return int(peak[1]) * 1024 / 1e6
+        """The most memory that server and writing process have had so far (``VmHWM``), added up, in 10^6 bytes."""
+        return sum(_peak_memory_bytes(process) for process in self._processes()) / 1e6
 
     def cpu_seconds(self) -> float:
-        """How much processor time the process has used so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """How much processor time server and writing process have used so far."""
+        return sum(_cpu_seconds(process) for process in self._processes())
+
+    def _processes(self) -> list[int]:
+        """The server and its children."""
+        server = self._process.pid
+        children = Path(f"/proc/{server}/task/{server}/children").read_text("ascii").split()
+        return [server, *map(int, children)]
 
     def _stop(self) -> None:
         self._process.terminate()
@@ -65,6 +67,17 @@ class Server(AbstractContextManager["Server"]):
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def _peak_memory_bytes(process: int) -> int:
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text("ascii"))
+    assert peak is not None
+    return int(peak[1]) * 1024
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 class Caller(AbstractContextManager["Caller"]):

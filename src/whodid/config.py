@@ -30,7 +30,7 @@ class Settings:
     body_mib: int = _setting(
         128, "how many MiB of request bodies may be in memory at once; half of it for one account", least=64
     )
-    batch_events: int = _setting(10_000, "how many events one commit writes at most", least=1)
+    batch_events: int = _setting(4_000, "how many events one commit writes at most", least=1)
     token_cache: int = _setting(10_000, "how many checked tokens are remembered", least=0)
     shutdown_seconds: int = _setting(20, "how long a stopping server waits for its last answers", least=1)
 

@@ -48,7 +48,7 @@ class Limits:
 
     queue_events: int = 50_000
     queue_bytes: int = 64 * 1024 * 1024
-    batch_events: int = 10_000
+    batch_events: int = 4_000
     rest_seconds: float = 1.0
     """How long nothing is tried after the store failed."""
 
