@@ -361,6 +361,17 @@ def test_a_call_that_was_begun_before_the_signal_is_finished_after_it(tmp_path: 
         assert tenant.check() == []
 
 
+def test_a_server_that_stopped_leaves_one_whole_file(tmp_path: Path) -> None:
+    """Its write-ahead log is back in the file: whoever copies that has everything."""
+    with Running(tmp_path) as server:
+        with tenant_of(server) as tenant:
+            text = tenant.token()
+        assert server.post(ACTIONS, text, action()).status == 201
+        assert server.get(ACTIONS, text).status == 200
+        assert server.stop() == 0
+        assert not list(tmp_path.glob("*-wal"))
+
+
 def test_a_client_that_never_finishes_does_not_keep_a_server_from_stopping(tmp_path: Path) -> None:
     """After shutdown_seconds the server ends all the same."""
     with Running(tmp_path, shutdown_seconds=1) as server, tenant_of(server) as tenant:

@@ -288,6 +288,12 @@ def test_faults_that_only_the_second_look_finds_are_all_listed_too(tenant: Tenan
         (1, "account"), (1, "createdAt"), (2, "user_id"),
     ]  # fmt: skip
     assert tenant.size() == size + 1
+    events[0] = {"type": 5}  # and where another event is not even well-formed
+    faults = problem(tenant.server.post(ACTIONS, tenant.token(), events), 422)["errors"]
+    assert [(fault["index"], fault["field"]) for fault in faults[-3:]] == [
+        (1, "account"), (1, "createdAt"), (2, "user_id"),
+    ]  # fmt: skip
+    assert {fault["index"] for fault in faults} == {0, 1, 2}
 
 
 def test_a_recording_call_takes_no_parameters(tenant: Tenant) -> None:

@@ -259,6 +259,21 @@ def test_a_search_index_with_other_terms_of_the_same_number_is_found(path: Path,
     assert "others" in finding.problem
 
 
+def test_a_gap_in_one_log_is_not_held_against_others(path: Path, file: apsw.Connection) -> None:
+    """The account and the number that is missing; nothing of the other account."""
+    key = file.execute("SELECT time_key FROM entry WHERE account_no = 1 AND seq = 300").get
+    file.execute("DELETE FROM entry WHERE time_key = ?", (key,))
+    problems = findings(path)
+    assert Finding("org-acme", 300, "the entry is missing; the next there is 301") in problems
+    assert all(finding.account != "org-other" for finding in problems)
+
+
+def test_users_that_can_not_be_read_are_found(path: Path, file: apsw.Connection) -> None:
+    """A role that does not exist: the account is named, and the check goes on."""
+    file.execute("UPDATE user SET role = 'king'")
+    assert found(path) == {("org-other", None)}
+
+
 def test_a_check_of_a_ruin_ends(path: Path, file: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops when it has found enough."""
     monkeypatch.setattr(check, "MOST_FINDINGS", 50)
