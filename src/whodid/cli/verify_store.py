@@ -41,7 +41,8 @@ async def verify_store(
     elif findings:
         _show(findings)
     else:
-        say(f"the store is sound: {accounts} accounts, {entries} entries")
+        noun = "account" if accounts == 1 else "accounts"
+        say(f"the store is sound: {accounts} {noun}, {entries} entries")
     return 1 if findings else 0
 
 
