@@ -17,8 +17,7 @@ from bench.files import store_url
 from bench.population import Population
 from bench.report import say
 from bench.tenant import Tenant, add_tenant
-from whodid.identity import DAY_MS
-from whodid.records import Action, Body, Event, IdMaker, Kind, TokenUse, complete
+from whodid.records import DAY_MS, Action, Body, Event, IdMaker, Kind, TokenUse, complete
 from whodid.service import wall_clock
 from whodid.store.base import Receipt, Store, Submission
 from whodid.store.opening import open_store

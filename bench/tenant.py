@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.files import store_url
-from whodid.identity import DAY_MS, Actor, Identity
+from whodid.identity import Actor, Identity
+from whodid.records import DAY_MS
 from whodid.service import wall_clock
 from whodid.store.base import Account, Role, Scope, Store
 from whodid.store.opening import open_store

@@ -10,8 +10,8 @@ import pytest
 from tests.building import NOW_MS, ManualClock, flat, no_progress
 
 from whodid.errors import Conflict, InvalidParameter, NameTaken, NotFound, StaleIdentity
-from whodid.identity import DAY_MS, LONGEST_LIFE_DAYS, Actor, Identity
-from whodid.records import OPERATOR_ID
+from whodid.identity import LONGEST_LIFE_DAYS, Actor, Identity
+from whodid.records import DAY_MS, OPERATOR_ID
 from whodid.store.base import Account, Role, Scope, Store, User
 from whodid.store.sqlite import SqliteStore
 from whodid.tokens import digest_of, is_authentic

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.building import NOW_MS
 
 from whodid.errors import InvalidParameter
-from whodid.query import DAY_MS, DEFAULT_WINDOW_MS, CompatibleQuery, parse_age, parse_compatible, quoted
-from whodid.records import MAX_TIME_MS, Kind
+from whodid.query import DEFAULT_WINDOW_MS, CompatibleQuery, parse_age, parse_compatible, quoted
+from whodid.records import DAY_MS, MAX_TIME_MS, Kind
 
 kinds = st.sampled_from(Kind)
 values = st.one_of(

@@ -50,7 +50,7 @@ def explain(data: bytes, kind: Kind, *, lines: bool, max_events: int) -> NoRetur
 def explain_if_wrong(data: bytes, kind: Kind, *, lines: bool, max_events: int) -> None:
     """Raise the error that says what is wrong with ``data``, if anything is."""
     values = _parse_lines(data, max_events) if lines else _parse(data)
-    _check_count(len(values), max_events)
+    check_count(len(values), max_events)
     found = (fault for index, value in enumerate(values) for fault in _event_faults(index, value, kind))
     faults = list(itertools.islice(found, MOST_FAULTS))
     if next(found, None) is not None:
@@ -65,7 +65,8 @@ def _sound(values: list[Any], faulty: set[int], kind: Kind) -> list[tuple[int, B
     return [(index, msgspec.convert(value, MODELS[kind])) for index, value in enumerate(values) if index not in faulty]
 
 
-def _check_count(count: int, max_events: int) -> None:
+def check_count(count: int, max_events: int) -> None:
+    """Raise ``BodyTooLarge`` where a request has more events than it may have."""
     if count > max_events:
         raise BodyTooLarge(f"the body has {count} events; a request may have {max_events}: send several requests")
 
@@ -80,7 +81,7 @@ def _parse(data: bytes) -> list[Any]:
 
 
 def _parse_lines(data: bytes, max_events: int) -> list[Any]:
-    _check_count(sum(1 for _ in _lines(data)), max_events)  # before millions of lines are parsed
+    check_count(sum(1 for _ in _lines(data)), max_events)  # before millions of lines are parsed
     return [_load(line, f"line {number}") for number, line in _lines(data)]
 
 

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from whodid.errors import Conflict, InvalidParameter, NotFound, WhodidError
-from whodid.records import OPERATOR_ID, Action, Change, Event, IdMaker, Kind, complete, render_time
+from whodid.records import DAY_MS, OPERATOR_ID, Action, Change, Event, IdMaker, Kind, complete, is_name, render_time
 from whodid.store.base import (
     Account,
     IdentityChange,
@@ -30,11 +30,9 @@ from whodid.store.base import (
 )
 from whodid.tokens import digest_of, make_token
 
-DAY_MS = 24 * 60 * 60 * 1000
 LONGEST_LIFE_DAYS = 365
 """A token expires after a year at most."""
 
-_ACCOUNT_NAME = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII).fullmatch
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f\ud800-\udfff]+@[^@\s\x00-\x1f\x7f\ud800-\udfff]+").fullmatch
 _ID = re.compile(r"[0-9a-f]{24}", re.ASCII).fullmatch
 _LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}").fullmatch
@@ -67,7 +65,7 @@ class Identity:
 
     async def add_account(self, name: str, actor: Actor) -> Account:
         """Add an account; its log begins with the action that tells of it. Raises ``NameTaken``."""
-        if _ACCOUNT_NAME(name) is None:
+        if not is_name(name):
             raise InvalidParameter(
                 f"an account's name must be 1 to 64 lower-case letters, digits, '_' and '-', not {name!r}"
             )

@@ -122,18 +122,12 @@ def parse_events(data: bytes, kind: Kind, *, lines: bool) -> list[Body]:
         diagnosis.explain(data, kind, lines=lines, max_events=MAX_EVENTS)
     if not bodies:
         raise MalformedBody("the body has no events; send an object, an array of objects, or one object a line")
-    if len(bodies) > MAX_EVENTS:
-        raise too_many_events(len(bodies))
+    diagnosis.check_count(len(bodies), MAX_EVENTS)
     if misfit(bodies, kind):
         diagnosis.explain(data, kind, lines=lines, max_events=MAX_EVENTS)
     if _looks_odd(data, bodies, lines=lines):
         diagnosis.explain_if_wrong(data, kind, lines=lines, max_events=MAX_EVENTS)
     return bodies
-
-
-def too_many_events(count: int) -> BodyTooLarge:
-    """What a request with too many events is refused with."""
-    return BodyTooLarge(f"the body has {count} events; a request may have {MAX_EVENTS}: send several requests")
 
 
 def _decode(data: bytes, kind: Kind, *, lines: bool) -> list[Body]:

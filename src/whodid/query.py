@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from whodid.errors import InvalidParameter
-from whodid.records import MAX_TIME_MS, Kind
+from whodid.records import DAY_MS, MAX_TIME_MS, Kind, is_name
 from whodid.store.base import Query
 
-DAY_MS = 24 * 60 * 60 * 1000
 DEFAULT_WINDOW_MS = 7 * DAY_MS
 MOST_RECORDS = 1000
 
@@ -24,7 +23,6 @@ _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": 7 * DAY_M
 _AGE = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII).fullmatch
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII).fullmatch
 _COUNT = re.compile(r"0*[1-9][0-9]*", re.ASCII).fullmatch
-_NAME = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +106,6 @@ def _parse_count(text: str) -> int:
 
 
 def _parse_name(name: str, text: str) -> str:
-    if _NAME(text) is None:
+    if not is_name(text):
         raise InvalidParameter(f"{name} must be 1 to 64 lower-case letters, digits, '_' and '-', not {quoted(text)}")
     return text

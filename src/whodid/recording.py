@@ -59,9 +59,7 @@ class Recorder:
 
         Raises what ``Gate.admit`` raises, ``InvalidRequest`` and ``IdConflict``.
         """
-        principal = await self._gate.identify(bearer)
-        if refuse(principal, RECORD):
-            await self._gate.admit(bearer, call, RECORD)  # records the refusal, and raises it
+        principal = await self._permitted(bearer, call)
         try:
             content = await read_content(principal)
             return await self._append(bearer, call, kind, content)
@@ -69,11 +67,14 @@ class Recorder:
             await self._gate.admit(bearer, call, RECORD, fault)
             raise
 
+    async def _permitted(self, bearer: str | None, call: Call) -> Principal:
+        """Who calls, and may record; a refusal is recorded by itself, and raised."""
+        principal = await self._gate.identify(bearer)
+        return await self._gate.admit(bearer, call, RECORD) if refuse(principal, RECORD) else principal
+
     async def _append(self, bearer: str | None, call: Call, kind: Kind, content: Content) -> Recorded:
         for _ in range(ATTEMPTS):
-            principal = await self._gate.identify(bearer)
-            if refuse(principal, RECORD):
-                await self._gate.admit(bearer, call, RECORD)
+            principal = await self._permitted(bearer, call)
             use = self._gate.use_of(principal, call)
             events = await self._events(principal, kind, content)
             submission = Submission(

@@ -27,6 +27,11 @@ MAX_CLOCK_LEAD_MS = 5 * 60 * 1000
 MAX_TIME_MS = (1 << 42) - 1
 """The last time that can be recorded: a day in the year 2109 (a store keeps times in 42 bits)."""
 
+DAY_MS = 24 * 60 * 60 * 1000
+
+NAME_PATTERN = "^[a-z0-9_-]{1,64}$"
+"""What types, actions, scopes and accounts are called."""
+
 OPERATOR_ID = "0" * 24
 """The ``user_id`` of actions that an operator does at the command line, who is no user of the account."""
 
@@ -53,7 +58,7 @@ Name: TypeAlias = Annotated[
     Meta(
         description="1 to 64 lower-case letters, digits, '_' and '-'",
         examples=["pipeline"],
-        extra_json_schema={"pattern": "^[a-z0-9_-]{1,64}$"},
+        extra_json_schema={"pattern": NAME_PATTERN},
     ),
 ]
 Email: TypeAlias = Annotated[
@@ -198,6 +203,14 @@ def pattern_of(rule: Any) -> re.Pattern[str] | None:
         pattern = (get_args(rule)[1].extra_json_schema or {}).get("pattern")
         return re.compile(pattern.removeprefix("^").removesuffix("$")) if pattern else None
     return next((pattern for option in get_args(rule) if (pattern := pattern_of(option))), None)
+
+
+_matches_name = re.compile(NAME_PATTERN.strip("^$")).fullmatch
+
+
+def is_name(text: str) -> bool:
+    """Whether this is a ``Name``."""
+    return _matches_name(text) is not None
 
 
 def _rules_of(model: type[Body]) -> list[tuple[Callable[[Body], Any], Callable[[str], Any]]]:

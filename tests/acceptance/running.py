@@ -18,8 +18,8 @@ from typing import Any, Self, TypeVar
 
 from tests.building import flat, no_progress
 
-from whodid.identity import DAY_MS, Actor, Identity
-from whodid.records import Kind
+from whodid.identity import Actor, Identity
+from whodid.records import DAY_MS, Kind
 from whodid.service import wall_clock
 from whodid.store.base import Account, Entry, Finding, Role, Scope, Token, User
 from whodid.store.sqlite import SqliteStore

@@ -20,7 +20,7 @@ from tests.acceptance.running import (
 )
 from tests.building import action, token_use
 
-from whodid.identity import DAY_MS
+from whodid.records import DAY_MS
 from whodid.store.base import Role, Scope
 from whodid.tokens import PREFIX, make_token
 

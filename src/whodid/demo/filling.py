@@ -4,12 +4,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from whodid.demo.month import DAY_MS, activity
+from whodid.demo.month import activity
 from whodid.demo.people import DOMAIN, PEOPLE
 from whodid.errors import Conflict, NotFound, WhodidError
 from whodid.identity import Actor, Identity
 from whodid.ingest import Completer, Directory
-from whodid.records import Body, Event, IdMaker, Kind
+from whodid.records import DAY_MS, Body, Event, IdMaker, Kind
 from whodid.store.base import Account, Role, Scope, Store, Submission, Token, User
 
 ACCOUNT = "org-acme-acc0"

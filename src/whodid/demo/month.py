@@ -8,10 +8,9 @@ from typing import Any
 
 from whodid.demo.doings import DOINGS, NAMES, NEW_NAMES, REASONS, VALUES, Doing
 from whodid.demo.people import PEOPLE, Person
-from whodid.records import Action, Body, Change, Kind, TokenUse, render_time
+from whodid.records import DAY_MS, Action, Body, Change, Kind, TokenUse, render_time
 from whodid.store.base import Role, Scope, Token, User
 
-DAY_MS = 24 * 60 * 60 * 1000
 HOUR_MS = DAY_MS // 24
 MINUTE_MS = 60_000
 

@@ -8,10 +8,9 @@ from whodid import __version__
 from whodid.errors import Fault
 from whodid.ingest import MAX_BODY_BYTES, MAX_EVENTS
 from whodid.query import MOST_RECORDS
-from whodid.records import MAX_EVENT_BYTES, Action, Body, Change, TokenUse
+from whodid.records import MAX_EVENT_BYTES, NAME_PATTERN, Action, Body, Change, TokenUse
 
 _SCHEMAS = "#/components/schemas/"
-_NAME_PATTERN = "^[a-z0-9_-]{1,64}$"
 
 
 def openapi_document() -> bytes:
@@ -82,7 +81,7 @@ def _reading(what: str, model: str, key: str, says: str) -> dict[str, Any]:
             {"type": "string", "pattern": "^[1-9][0-9]{0,8}[smhdw]$"},
             "3d",
         ),
-        _parameter(key, f"Only records with this {key}: {says}.", {"type": "string", "pattern": _NAME_PATTERN}, None),
+        _parameter(key, f"Only records with this {key}: {says}.", {"type": "string", "pattern": NAME_PATTERN}, None),
         _parameter(
             "count",
             f"At most so many records; more than {MOST_RECORDS} is taken as {MOST_RECORDS}.",
