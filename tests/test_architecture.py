@@ -16,7 +16,11 @@ ORDER = (
     "records",
     "commitment",
     "merkle",
+    "proofs",
+    "notes",
     "checkpoint",
+    "tiles",
+    "bundle",
     "store.base",
     "store",
     "diagnosis",
@@ -49,6 +53,8 @@ KEEPERS = {
     "zstandard": ("store.sqlite",),
     "cyclopts": ("cli",),
     "prometheus_client": ("metrics",),
+    "cryptography": ("notes", "checkpoint", "evidence"),
+    "urllib3": ("evidence", "verify"),
 }
 
 LONGEST_MODULE = 500

@@ -20,6 +20,8 @@
     ├── Unavailable                not now: try again later
     │   ├── Overloaded               a queue or a budget is full
     │   └── StoreUnavailable         the store can't take anything now (disk full, broken, locked)
+    ├── InvalidEvidence            a note, proof, tile or bundle that is malformed, or does not hold
+    ├── InconsistentLog            the store contradicts what was signed; nothing more is signed
     ├── StoreUnusable              the store can't be opened at all
     └── InvalidSetting             a setting is wrong
 
@@ -189,6 +191,18 @@ class StoreUnavailable(Unavailable):
     """The store can't take anything now: the disk is full or broken, or another process holds the store."""
 
     code = "store_unavailable"
+
+
+class InvalidEvidence(WhodidError):
+    """A signed note, a proof, a tile or an evidence bundle is malformed, or does not prove what it should."""
+
+    code = "invalid_evidence"
+
+
+class InconsistentLog(WhodidError):
+    """The store contradicts a checkpoint that was signed: entries are missing or changed. Nothing more is signed."""
+
+    code = "inconsistent_log"
 
 
 class StoreUnusable(WhodidError):

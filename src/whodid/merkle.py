@@ -3,11 +3,13 @@
 A log keeps of its tree the *frontier*: the roots of the complete subtrees that its leaves fall into, one for each
 bit that is set in the log's size. That is all that is needed to go on, and to know the root. Besides, the root of
 every complete block of 256 leaves, and of 256 such blocks, and so on, is handed out as it completes: these are the
-hashes of the tiles above the lowest (C2SP tlog-tiles), which make proofs cheap.
+hashes of the tiles above the lowest (C2SP tlog-tiles), which make proofs cheap (``proofs.py``).
+
+A piece of a log, whose beginning is not at hand, has a ``Span``: what its leaves come to without those before.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,9 +97,86 @@ def append(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[
     return Frontier(frontier.size + len(leaves), tuple(grown)), blocks
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The leaves ``[first, end)`` of a tree, as the roots of the largest complete subtrees that they fill.
+
+    Each subtree is a pair of its height (it has ``2 ** height`` leaves) and its root, in the order of the leaves. With
+    the frontier of the tree of the ``first`` leaves before them, they make the frontier of the tree of ``end`` leaves.
+    """
+
+    first: int
+    end: int
+    subtrees: tuple[tuple[int, bytes], ...] = ()
+
+    @classmethod
+    def at(cls, first: int) -> "Span":
+        """No leaves yet, the next one being ``first``."""
+        return cls(first, first)
+
+    def extend(self, leaves: Sequence[bytes]) -> "Span":
+        """The span with these leaf hashes after it."""
+        subtrees = list(self.subtrees)
+        position = self.end
+        for height, roots in _aligned(position, leaves):
+            for root in roots:
+                _push(subtrees, position, height, root)
+                position += 1 << height
+        return Span(self.first, position, tuple(subtrees))
+
+    def after(self, frontier: Frontier) -> Frontier:
+        """The frontier of the tree that ends where the span does; ``frontier`` is that of the leaves before it.
+
+        Raises ``ValueError`` where the frontier does not end where the span begins.
+        """
+        if frontier.size != self.first:
+            raise ValueError(f"a span from leaf {self.first} does not follow a tree of size {frontier.size}")
+        subtrees = [*zip(_heights(frontier.size), reversed(frontier.roots), strict=True)]
+        position = self.first
+        for height, root in self.subtrees:
+            _push(subtrees, position, height, root)
+            position += 1 << height
+        return Frontier(position, tuple(root for _, root in reversed(subtrees)))
+
+
 def root_of(leaves: Iterable[bytes]) -> bytes:
     """The root of a tree with these leaf hashes."""
     return append(Frontier(), list(leaves))[0].root()
+
+
+def root_of_pairs(hashes: Sequence[bytes]) -> bytes:
+    """The root of a complete subtree with these nodes at its bottom; there are a power of two of them."""
+    nodes = list(hashes)
+    while len(nodes) > 1:
+        nodes = _pair(nodes)
+    return nodes[0]
+
+
+def _heights(size: int) -> list[int]:
+    """The heights of the complete subtrees of a tree of this size, the largest (and leftmost) first."""
+    return [height for height in reversed(range(size.bit_length())) if size >> height & 1]
+
+
+def _aligned(first: int, leaves: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """The leaves from place ``first`` on as complete subtrees of one tile's height, and single ones on both sides."""
+    width = 1 << TILE_HEIGHT
+    start = min(-first % width, len(leaves))
+    end = start + (len(leaves) - start) // width * width
+    yield 0, list(leaves[:start])
+    nodes = list(leaves[start:end])
+    for _ in range(TILE_HEIGHT if nodes else 0):
+        nodes = _pair(nodes)
+    yield TILE_HEIGHT, nodes
+    yield 0, list(leaves[end:])
+
+
+def _push(subtrees: list[tuple[int, bytes]], position: int, height: int, root: bytes) -> None:
+    """Add the subtree that begins at leaf ``position``: with its left sibling, if that is the last, it makes one."""
+    while position >> height & 1 and subtrees and subtrees[-1][0] == height:
+        root = hash_node(subtrees.pop()[1], root)
+        position -= 1 << height
+        height += 1
+    subtrees.append((height, root))
 
 
 def _by_level(frontier: Frontier) -> dict[int, bytes]:
