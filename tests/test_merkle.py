@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whodid.merkle import EMPTY_ROOT, BlockRoot, Frontier, append, hash_leaf, hash_node, root_of
+from whodid.merkle import EMPTY_ROOT, BlockRoot, Frontier, Span, append, hash_leaf, hash_node, root_of, root_of_pairs
 
 # The leaves and roots that the implementations of RFC 6962 test themselves with.
 KNOWN_LEAVES = [
@@ -120,3 +120,102 @@ def test_leaves_and_nodes_are_hashed_apart() -> None:
     """A leaf whose data are two hashes is not the node above them (RFC 6962 §2.1)."""
     left, right = numbered_leaves(2)
     assert hash_node(left, right) != hash_leaf(left + right)
+
+
+def naive_subtrees(leaves: list[bytes], first: int) -> tuple[tuple[int, bytes], ...]:
+    """From the left, each time the largest complete subtree that begins there: the leaves from ``first`` on."""
+    subtrees: list[tuple[int, bytes]] = []
+    at = first
+    while at < len(leaves):
+        height = max(height for height in range(20) if at % 2**height == 0 and at + 2**height <= len(leaves))
+        subtrees.append((height, naive_root(leaves[at : at + 2**height])))
+        at += 2**height
+    return tuple(subtrees)
+
+
+def span_of(leaves: list[bytes], first: int, cuts: list[int]) -> Span:
+    """The span of the leaves from ``first`` on, extended by one piece after the other."""
+    span = Span.at(first)
+    places = sorted(min(max(cut, first), len(leaves)) for cut in cuts)
+    for start, end in pairwise([first, *places, len(leaves)]):
+        span = span.extend(leaves[start:end])
+    return span
+
+
+@given(
+    ends=st.tuples(st.integers(0, 1300), st.integers(0, 1300)).map(sorted),
+    cuts=st.lists(st.integers(0, 1300), max_size=6),
+)
+def test_a_span_leads_from_any_tree_to_a_later_one(ends: list[int], cuts: list[int]) -> None:
+    """However its leaves came: after the frontier of those before it, it is the frontier of all."""
+    first, end = ends
+    leaves = numbered_leaves(end)
+    span = span_of(leaves, first, cuts)
+    assert (span.first, span.end) == (first, end)
+    assert span.after(append(Frontier(), leaves[:first])[0]) == append(Frontier(), leaves)[0]
+    assert span.after(append(Frontier(), leaves[:first])[0]).root() == naive_root(leaves)
+
+
+@given(
+    ends=st.tuples(st.integers(0, 1300), st.integers(0, 1300)).map(sorted),
+    cuts=st.lists(st.integers(0, 1300), max_size=6),
+)
+def test_a_span_is_the_largest_complete_subtrees_of_its_leaves(ends: list[int], cuts: list[int]) -> None:
+    """However its leaves came; so what is kept of a piece of a log is short."""
+    first, end = ends
+    leaves = numbered_leaves(end)
+    span = span_of(leaves, first, cuts)
+    assert span.subtrees == naive_subtrees(leaves, first)
+    assert len(span.subtrees) <= 2 * 11
+
+
+@pytest.mark.parametrize("first", [0, 1, 255, 256, 257, 65_280, 65_281, 65_535, 65_536, 65_537, 69_999, 70_000])
+def test_a_span_goes_over_borders_of_blocks_of_two_levels(first: int) -> None:
+    """In one piece, and in pieces that fit no block."""
+    leaves = numbered_leaves(70_000)
+    before, whole = append(Frontier(), leaves[:first])[0], append(Frontier(), leaves)[0]
+    assert Span.at(first).extend(leaves[first:]).after(before) == whole
+    span = span_of(leaves, first, list(range(first, 70_000, 997)))
+    assert span == Span.at(first).extend(leaves[first:])
+    assert span.after(before) == whole
+
+
+@given(first=st.integers(0, 2**62), more=st.integers(0, 600))
+def test_a_span_of_a_huge_log_is_that_of_its_place(first: int, more: int) -> None:
+    """Nothing is counted from the log's beginning: with roots that nobody computed, it grows as ``append`` does."""
+    frontier = Frontier(first, tuple(numbered_leaves(first.bit_count())))
+    leaves = numbered_leaves(more)
+    assert Span.at(first).extend(leaves).after(frontier) == append(frontier, leaves)[0]
+
+
+@given(first=st.integers(0, 600), more=st.integers(0, 600))
+def test_a_changed_leaf_of_a_span_changes_the_root(first: int, more: int) -> None:
+    """Any one of them: the first, the last, one between; and so do two that are swapped."""
+    leaves = numbered_leaves(first + more)
+    before = append(Frontier(), leaves[:first])[0]
+    root = Span.at(first).extend(leaves[first:]).after(before).root()
+    for place in {first, first + more // 2, first + more - 1} if more else set():
+        changed = [*leaves[:place], bytes(32), *leaves[place + 1 :]]
+        assert Span.at(first).extend(changed[first:]).after(before).root() != root
+    if more > 1:
+        swapped = [*leaves[first:-2], leaves[-1], leaves[-2]]
+        assert Span.at(first).extend(swapped).after(before).root() != root
+
+
+@given(sizes=st.tuples(st.integers(0, 300), st.integers(0, 300)))
+def test_a_span_follows_the_tree_that_ends_where_it_begins(sizes: tuple[int, int]) -> None:
+    """Any other is refused, not grown wrongly."""
+    first, size = sizes
+    frontier = append(Frontier(), numbered_leaves(size))[0]
+    if first == size:
+        assert Span.at(first).after(frontier) == frontier
+    else:
+        with pytest.raises(ValueError, match=f"from leaf {first} does not follow a tree of size {size}"):
+            Span.at(first).after(frontier)
+
+
+@pytest.mark.parametrize("height", range(9))
+def test_a_complete_subtree_has_the_root_of_the_definition(height: int) -> None:
+    """From the hashes of a run of any width."""
+    leaves = numbered_leaves(1 << height)
+    assert root_of_pairs(leaves) == naive_root(leaves)

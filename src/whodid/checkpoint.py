@@ -4,6 +4,7 @@ A log's *origin* is its URL without scheme and trailing slash; the key that sign
 """
 
 import re
+import unicodedata
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Checkpoint:
         lines = body.split("\n")
         if len(lines) != _BODY_LINES + 1 or lines[-1] or not lines[0]:
             raise InvalidEvidence("a checkpoint has three lines: the log's origin, its size, its root in base64")
+        if any(unicodedata.category(one) == "Cc" for one in lines[0]):  # in an error message, a terminal might obey it
+            raise InvalidEvidence("the origin of a checkpoint has control characters")
         size = parse_number(lines[1], "the size of a checkpoint")
         root = decode_hash(lines[2], "the root of a checkpoint")
         if size == 0 and root != EMPTY_ROOT:
@@ -95,9 +98,10 @@ def open_checkpoint(
 def _why_unsigned(checkpoint: Checkpoint, note: Note, keys: Sequence[Verifier]) -> str:
     names = {key.name for key in keys}
     if checkpoint.origin not in names:
-        return f"the checkpoint is of the log {checkpoint.origin}, the key of {' and '.join(sorted(names))}"
+        given = f"the key of {' and '.join(sorted(names))}" if names else "and no key was given"
+        return f"the checkpoint is of the log {checkpoint.origin}, {given}"
     ids = " and ".join(one.key_id.hex() for one in note.signatures if one.name == checkpoint.origin) or "none"
-    known = " and ".join(sorted(key.key_id.hex() for key in keys))
+    known = " and ".join(sorted({key.key_id.hex() for key in keys if key.name == checkpoint.origin}))
     return f"the checkpoint is not signed by the key with id {known}; its log's signatures are of keys with id {ids}"
 
 
@@ -142,5 +146,5 @@ def parse_number(text: str, what: str) -> int:
     Raises ``InvalidEvidence``.
     """
     if _NUMBER(text) is None or int(text) >= 1 << 63:
-        raise InvalidEvidence(f"{what} must be a decimal number without leading zeros, not {text[:40]!r}")
+        raise InvalidEvidence(f"{what} must be a decimal number without leading zeros, below 2^63, not {text[:40]!r}")
     return int(text)

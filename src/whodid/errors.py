@@ -7,6 +7,7 @@
     │   ├── InvalidParameter         a query parameter or a command's argument
     │   ├── MalformedBody            a body that is not what its type says
     │   ├── BodyTooLarge             a body, an event or a batch over its limit
+    │   ├── NotAcceptable            no form of the answer is one that the caller takes
     │   ├── UnsupportedBody          a content type or encoding that is not taken
     │   └── InvalidEvents            events that are JSON, but not valid events
     ├── Unauthenticated            no valid token
@@ -75,6 +76,12 @@ class BodyTooLarge(InvalidRequest):
     """The body, one event of it, or the number of its events is over the limit."""
 
     code = "body_too_large"
+
+
+class NotAcceptable(InvalidRequest):
+    """The answer has no form that the request's ``Accept`` takes."""
+
+    code = "not_acceptable"
 
 
 class UnsupportedBody(InvalidRequest):

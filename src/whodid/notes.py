@@ -22,7 +22,8 @@ from whodid.errors import InvalidEvidence
 MOST_SIGNATURES: Final = 64
 """A note with more is refused; the specification asks for at least 16."""
 
-MOST_NOTE_BYTES: Final = 64 * 1024
+MOST_NOTE_BYTES: Final = 256 * 1024
+"""A larger note is refused. One of so many ML-DSA-44 cosignatures (2,420 bytes each) is smaller."""
 
 _DASH = "— "
 _KEY_ID_BYTES = 4
@@ -89,6 +90,7 @@ class Verifier:
             raise InvalidEvidence(
                 f"a verifier key is like name+{'0' * 8}+base64, not {text[:100]!r}; 'whodid key show' prints it"
             )
+        check_key_name(name)
         if key[0] not in set(SignatureType):
             raise InvalidEvidence(f"the verifier key of {name} is of type {key[0]:#04x}; 0x01 and 0x04 are known")
         verifier = cls(name, key[1:], SignatureType(key[0]))
@@ -183,7 +185,7 @@ def parse_signature(line: str) -> Signature:
 
 
 def check_key_name(name: str) -> None:
-    """Raise ``InvalidEvidence`` unless a key can have this name: not empty, no space, no ``+``, nothing invisible."""
+    """Raise ``InvalidEvidence`` unless a key can have this name: not empty; no space, ``+`` or control character."""
     if not name or any(one == "+" or one.isspace() or unicodedata.category(one) in ("Cc", "Cs") for one in name):
         raise InvalidEvidence(f"a key's name has no spaces, no '+' and no control characters: {name[:100]!r} is none")
 
@@ -208,13 +210,13 @@ def _decode(text: str, what: str) -> bytes:
 
 
 def _decode_text(data: bytes | str) -> str:
-    if len(data) > MOST_NOTE_BYTES:
-        raise InvalidEvidence(f"a signed note of more than {MOST_NOTE_BYTES} bytes is not taken")
     try:
-        text = data.decode() if isinstance(data, bytes) else data
-        text.encode()
+        encoded = data.encode() if isinstance(data, str) else data
+        text = data if isinstance(data, str) else data.decode()
     except UnicodeError as error:
         raise InvalidEvidence("a signed note must be UTF-8") from error
+    if len(encoded) > MOST_NOTE_BYTES:
+        raise InvalidEvidence(f"a signed note of more than {MOST_NOTE_BYTES} bytes is not taken")
     if any(one < " " and one != "\n" for one in text):
         raise InvalidEvidence("a signed note has no control characters but newlines")
     return text

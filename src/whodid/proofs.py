@@ -15,7 +15,9 @@ from whodid.errors import InvalidEvidence
 from whodid.merkle import EMPTY_ROOT, HASH_BYTES, TILE_HEIGHT, hash_node, root_of_pairs
 
 MOST_HASHES = 63
-"""A proof has no more hashes: a log has less than 2^63 entries."""
+"""A proof has no more hashes (C2SP tlog-witness): enough for every log of up to 2^62 entries."""
+
+_SIZES = range(1 << 63)
 
 
 class Subtree(NamedTuple):
@@ -98,10 +100,13 @@ def check_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], 
     RFC 9162 §2.1.3.2. Raises ``InvalidEvidence``.
     """
     _check_hashes(leaf, root, *proof)
-    if not 0 <= index < size:
+    _check_sizes(index, size)
+    if index >= size:
         raise InvalidEvidence(f"entry {index} is not in a log of {size} entries")
+    sides = _sides(index, size - 1)
+    _check_count("inclusion", len(sides), len(proof))
     made = leaf
-    for hash_, on_left in zip(proof, _sides("inclusion", index, size - 1, len(proof)), strict=True):
+    for hash_, on_left in zip(proof, sides, strict=True):
         made = hash_node(hash_, made) if on_left else hash_node(made, hash_)
     if made != root:
         raise InvalidEvidence(
@@ -115,16 +120,18 @@ def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proo
     RFC 9162 §2.1.4.2, and, from the empty tree: an empty proof. Raises ``InvalidEvidence``.
     """
     _check_hashes(old_root, new_root, *proof)
-    if not 0 <= old <= new:
+    _check_sizes(old, new)
+    if old > new:
         raise InvalidEvidence(f"a log of {new} entries can't have grown from one of {old}")
     if old in (0, new):
-        _check_trivial(old, old_root, new_root if old else EMPTY_ROOT, proof)
+        _check_trivial(old, new, old_root, new_root, proof)
         return
-    # A tree whose size is a power of two is itself the first hash of the proof.
-    first, *rest = proof if old & (old - 1) and proof else [old_root, *proof]
     below = _trailing_ones(old - 1)
-    made_old = made_new = first
-    for hash_, on_left in zip(rest, _sides("consistency", old - 1 >> below, new - 1 >> below, len(rest)), strict=True):
+    sides = _sides(old - 1 >> below, new - 1 >> below)
+    is_subtree = old & (old - 1) == 0  # then the old root stands for the proof's first hash, which is left out
+    _check_count("consistency", len(sides) + (not is_subtree), len(proof))
+    made_old = made_new = old_root if is_subtree else proof[0]
+    for hash_, on_left in zip(proof if is_subtree else proof[1:], sides, strict=True):
         if on_left:
             made_old, made_new = hash_node(hash_, made_old), hash_node(hash_, made_new)
         else:
@@ -133,10 +140,10 @@ def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proo
         raise InvalidEvidence(f"the log of {new} entries does not begin with the log of {old} entries")
 
 
-def _sides(what: str, place: int, last: int, count: int) -> list[bool]:
+def _sides(place: int, last: int) -> list[bool]:
     """On the way up from ``place``, of nodes numbered up to ``last``, whether each hash of a proof comes from the left.
 
-    RFC 9162 calls them ``fn`` and ``sn``. Raises ``InvalidEvidence`` unless there are ``count`` steps to the root.
+    RFC 9162 calls them ``fn`` and ``sn``.
     """
     sides: list[bool] = []
     while last:
@@ -146,9 +153,6 @@ def _sides(what: str, place: int, last: int, count: int) -> list[bool]:
             place, last = place >> alone, last >> alone
         sides.append(on_left)
         place, last = place >> 1, last >> 1
-    if len(sides) != count:
-        much = "many" if count > len(sides) else "few"
-        raise InvalidEvidence(f"the {what} proof has too {much} hashes: {len(sides)} are needed, not {count}")
     return sides
 
 
@@ -156,10 +160,11 @@ def _trailing_ones(number: int) -> int:
     return (~number & number + 1).bit_length() - 1
 
 
-def _check_trivial(old: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
+def _check_trivial(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Check what needs no proof: that a log grew from the empty one, or is the same."""
     if proof:
         raise InvalidEvidence("the consistency proof has too many hashes: none is needed here")
-    if old_root != root:
+    if (old == 0 and old_root != EMPTY_ROOT) or (old == new and old_root != new_root):
         raise InvalidEvidence(f"two logs of {old} entries have different roots")
 
 
@@ -168,6 +173,17 @@ def _check_hashes(*hashes: bytes) -> None:
         raise InvalidEvidence(f"a hash of a proof is not {HASH_BYTES} bytes long")
     if len(hashes) > MOST_HASHES + 2:
         raise InvalidEvidence(f"a proof has at most {MOST_HASHES} hashes")
+
+
+def _check_sizes(*sizes: int) -> None:
+    if any(size not in _SIZES for size in sizes):  # may be too long even to be written down
+        raise InvalidEvidence("the sizes of logs, and the numbers of their entries, are from 0 to 2^63 - 1")
+
+
+def _check_count(what: str, needed: int, given: int) -> None:
+    if given != needed:
+        much = "many" if given > needed else "few"
+        raise InvalidEvidence(f"the {what} proof has too {much} hashes: {needed} are needed, not {given}")
 
 
 def _split(width: int) -> int:
