@@ -11,6 +11,7 @@ from whodid.errors import InvalidSetting
 
 FIELDS = dataclasses.fields(Settings)
 NUMBERS = [setting for setting in FIELDS if setting.type is int]
+CHOICES = [setting for setting in FIELDS if setting.type is bool]
 
 
 def write(folder: Path, text: str) -> Path:
@@ -67,6 +68,48 @@ def test_what_is_no_whole_number_is_refused(tmp_path: Path, wrong: Any) -> None:
     if isinstance(wrong, str):
         with pytest.raises(InvalidSetting, match="port must be"):
             load_settings({}, environ={"WHODID_PORT": wrong})
+
+
+@pytest.mark.parametrize("setting", CHOICES, ids=lambda setting: setting.name)
+def test_a_choice_is_taken_from_words_and_from_what_they_mean(tmp_path: Path, setting: Any) -> None:
+    """From a flag, the environment, a file; whatever the case of the letters."""
+    for word, chosen in (("true", True), ("yes", True), ("1", True), ("false", False), ("no", False), ("0", False)):
+        for given in (word, word.upper(), word.title()):
+            for settings in (
+                load_settings({setting.name: given}, environ={}),
+                load_settings({}, environ={f"WHODID_{setting.name.upper()}": given}),
+                load_settings({}, environ={}, file=write(tmp_path, f'{setting.name} = "{given}"')),
+            ):
+                assert getattr(settings, setting.name) is chosen
+    for chosen in (True, False):
+        assert getattr(load_settings({setting.name: chosen}, environ={}), setting.name) is chosen
+        file = write(tmp_path, f"{setting.name} = {str(chosen).lower()}")
+        assert getattr(load_settings({}, environ={}, file=file), setting.name) is chosen
+        other = {f"WHODID_{setting.name.upper()}": str(not chosen)}
+        assert getattr(load_settings({setting.name: chosen}, environ=other, file=file), setting.name) is chosen
+
+
+@pytest.mark.parametrize("wrong", ["", "maybe", "on", "2", 2, 1.0, [], [True], {}, "truetrue", "ja"])
+@pytest.mark.parametrize("setting", CHOICES, ids=lambda setting: setting.name)
+def test_what_is_no_choice_is_refused(setting: Any, wrong: Any) -> None:
+    """A log must not become public by a slip; nor stay closed by one, unnoticed."""
+    with pytest.raises(InvalidSetting, match=f"{setting.name} must be true or false, not"):
+        load_settings({setting.name: wrong}, environ={})
+
+
+def test_witnesses_may_be_a_list_in_a_file(tmp_path: Path) -> None:
+    """It comes to the same as the text with commas; no other setting may."""
+    file = write(
+        tmp_path, 'witnesses = [\n  "https://w1.example w1.example+0+a",\n  "https://w2.example w2.example+1+b",\n]'
+    )
+    text = "https://w1.example w1.example+0+a, https://w2.example w2.example+1+b"
+    assert load_settings({}, environ={}, file=file).witnesses == text
+    assert load_settings({}, environ={"WHODID_WITNESSES": text}).witnesses == text
+    assert load_settings({}, environ={}, file=write(tmp_path, "witnesses = []")).witnesses == ""
+    with pytest.raises(InvalidSetting, match="witnesses must be a string"):
+        load_settings({}, environ={}, file=write(tmp_path, "witnesses = 5"))
+    with pytest.raises(InvalidSetting, match="signed_dir must be a string"):
+        load_settings({}, environ={}, file=write(tmp_path, 'signed_dir = ["a"]'))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,25 @@ class Settings:
     )
     batch_events: int = _setting(4_000, "how many events one commit writes at most", least=1)
     token_cache: int = _setting(10_000, "how many checked tokens are remembered", least=0)
+    public_host: str = _setting(
+        "",
+        "the host, and port if need be, that the server is reached at from outside: the beginning of each log's name "
+        "in checkpoints; what was given once is remembered, else it is `localhost`",
+    )
+    public_log: bool = _setting(
+        False,  # noqa: FBT003 (the default of a setting)
+        "`true`: checkpoints and tiles of all accounts are open to everyone; they tell nothing but how many entries "
+        "there are",
+    )
+    signing_key: str = _setting(
+        "", "the file of the key that signs checkpoints (PEM, Ed25519); else one is made beside the store"
+    )
+    signed_dir: str = _setting("", "the folder that keeps what was signed, outside of the store; else beside the store")
+    witnesses: str = _setting(
+        "",
+        "witnesses that checkpoints are sent to: URL and verifier key with a space between, commas between witnesses",
+    )
+    witness_seconds: int = _setting(10, "how often witnesses are sent a log's new checkpoint", least=1)
     shutdown_seconds: int = _setting(20, "how long a stopping server waits for its last answers", least=1)
 
 
@@ -77,13 +96,24 @@ def _checked(name: str, value: Any) -> Any:
     setting = _FIELDS.get(name)
     if setting is None:
         raise InvalidSetting(f"there is no setting {name!r}; there are {', '.join(_FIELDS)}")
+    if setting.type is bool:
+        return _checked_choice(name, value)
     if setting.type is not int:
+        if isinstance(value, list) and name == "witnesses":
+            value = ", ".join(map(str, value))
         if not isinstance(value, str):
             raise InvalidSetting(f"{name} must be a string, not {value!r}")
         if not value and setting.default:
             raise InvalidSetting(f"{name} must not be empty; leave it out for {setting.default}")
         return value
     return _checked_number(name, value, setting.metadata["least"], setting.metadata["most"])
+
+
+def _checked_choice(name: str, value: Any) -> bool:
+    chosen = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(value).lower())
+    if chosen is None:
+        raise InvalidSetting(f"{name} must be true or false, not {value!r}")
+    return chosen
 
 
 def _checked_number(name: str, value: Any, least: int, most: int | None) -> int:

@@ -1,7 +1,7 @@
 """What every store promises. Whole operations, never "run this SQL"; each store writes its own.
 
-Truth: accounts with their heads, entries, block roots, users, tokens. Derived, and rebuilt from the records at will:
-the search index.
+Truth: accounts with their heads, entries, block roots, users, tokens, what was signed. Derived, and rebuilt from the
+records at will: the search index.
 
 Concurrency: any number of processes may use one store at the same time (a server, commands); whoever appends reads
 the account's head in the same transaction that moves it. Within a process, all operations may be called
@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from whodid.errors import WhodidError
 from whodid.merkle import Frontier
+from whodid.proofs import Run
 from whodid.records import Event, Kind
 
 
@@ -157,6 +158,42 @@ class Entry(NamedTuple):
     record: bytes
 
 
+class Standing(enum.StrEnum):
+    """What a kept checkpoint is: of each, a store keeps an account's newest."""
+
+    SIGNED = "signed"
+    PUBLISHED = "published"
+    """Shown to everybody who may see it; with the cosignatures that it got."""
+
+
+class KeptCheckpoint(Struct, frozen=True, tag=True):
+    """A checkpoint of an account's log, as a signed note."""
+
+    account_no: int
+    standing: Standing
+    size: int
+    note: str
+
+
+class WitnessState(Struct, frozen=True, tag=True):
+    """How far a witness has come with an account's log."""
+
+    account_no: int
+    witness: str
+    """The name of its key."""
+    size: int
+    """Of the newest checkpoint that it cosigned; 0 if there is none."""
+    cosigned_ms: int | None
+    """When it did; None if never."""
+    error: str | None
+    """Why it did not cosign the last one that it was sent; None if it did."""
+    tried_ms: int
+    """When it was asked last."""
+
+
+Kept: TypeAlias = KeptCheckpoint | WitnessState
+
+
 class Finding(Struct, frozen=True):
     """Something that a check of the store found wrong."""
 
@@ -242,6 +279,34 @@ class Store(Protocol):
 
     def window(self, account_no: int, since_ms: int, until_ms: int, kind: Kind | None) -> AsyncIterator[list[Entry]]:
         """The entries with ``createdAt`` in the window, oldest first, in chunks; by the log, not the search index."""
+        ...
+
+    async def entry(self, account_no: int, record_id: str) -> Entry | None:
+        """The entry whose record has this ``_id``."""
+        ...
+
+    async def numbers(self, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
+        """The lowest and highest sequence number of the entries with ``createdAt`` in the window; None: no entry."""
+        ...
+
+    async def commitments(self, account_no: int, first: int, count: int) -> list[bytes]:
+        """The commitments of ``count`` entries from ``first`` on. Raises ``InconsistentLog`` where one is missing."""
+        ...
+
+    async def hashes(self, account_no: int, runs: Sequence[Run]) -> dict[Run, list[bytes]]:
+        """The hashes of the account's tree in each of the ``runs``. Raises ``InconsistentLog`` where one is missing."""
+        ...
+
+    async def keep(self, kept: Sequence[Kept]) -> None:
+        """Keep checkpoints and how far witnesses are, durably, all of it or nothing; each replaces the one before."""
+        ...
+
+    async def checkpoint(self, account_no: int, standing: Standing) -> KeptCheckpoint | None:
+        """The newest checkpoint of the account that was kept."""
+        ...
+
+    async def witness_states(self) -> list[WitnessState]:
+        """How far all witnesses are with all logs, by account and witness."""
         ...
 
     async def check(self, progress: Progress) -> list[Finding]:

@@ -1,10 +1,9 @@
-"""What every store promises (``whodid.store.base``), tried on each store; another one is one more line here."""
+"""What every store promises (``whodid.store.base``), tried on each store."""
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -27,58 +26,15 @@ from tests.building import (
     token_use,
     user,
 )
+from tests.store.contract.opening import Open
 
 from whodid.commitment import SALT_BYTES, commit
-from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, StoreUnusable
+from whodid.errors import IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable
 from whodid.merkle import Frontier, hash_leaf, root_of
 from whodid.records import MAX_TIME_MS, Event, Kind, render_time
 from whodid.store.base import Account, Entry, PutToken, PutUser, Query, Role, Store, Submission
-from whodid.store.sqlite import SqliteStore
-
-Open: TypeAlias = Callable[[], Store]
-"""Opens the store of a test; each time as another process would."""
-
-
-def _sqlite(folder: Path) -> Open:
-    return lambda: SqliteStore(folder / "whodid.db", create=True)
-
-
-def _sqlite_of_a_server(folder: Path) -> Open:
-    """The first to open it is the server, whose writer is a process of its own; the others are commands beside it."""
-
-    def open_store() -> Store:
-        try:
-            return SqliteStore(folder / "whodid.db", create=True, exclusive=True)
-        except StoreUnusable:
-            return SqliteStore(folder / "whodid.db")
-
-    return open_store
-
-
-STORES: dict[str, Callable[[Path], Open]] = {"sqlite": _sqlite, "sqlite-server": _sqlite_of_a_server}
 
 few = settings(max_examples=25)
-
-
-@pytest.fixture(params=STORES)
-def open_store(request: pytest.FixtureRequest, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Open]:
-    """Opens the one store of the test, again and again; all is closed at the end."""
-    open_one = STORES[request.param](tmp_path)
-    opened: list[Store] = []
-
-    def open_and_remember() -> Store:
-        opened.append(open_one())
-        return opened[-1]
-
-    yield open_and_remember
-    for store in reversed(opened):
-        runner.run(store.close())
-
-
-@pytest.fixture
-def store(open_store: Open) -> Store:
-    """A store, empty at first."""
-    return open_store()
 
 
 async def entries_of(store: Store, account: Account) -> list[Entry]:

@@ -147,7 +147,7 @@ class _Check:
 
     def strays(self) -> None:
         """Step 4."""
-        for table in ("entry", "record_id", "block_root", "user", "token"):
+        for table in ("entry", "record_id", "block_root", "user", "token", "checkpoint", "witness"):
             stray = self._connection.execute(
                 f"SELECT count(*) FROM {table} WHERE account_no NOT IN (SELECT account_no FROM account)"  # noqa: S608
             ).get

@@ -37,6 +37,11 @@ _BY_TIME = f"""
     LIMIT {CHUNK}
 """  # noqa: S608
 
+_BY_ID = f"""
+    SELECT {_COLUMNS} FROM entry
+    WHERE time_key = (SELECT time_key FROM record_id WHERE account_no = ? AND id = ?) AND account_no = ?
+"""  # noqa: S608
+_NUMBERS = "SELECT min(seq), max(seq) FROM entry WHERE time_key BETWEEN ? AND ? AND account_no = ?"
 
 _LAST_KEY = (1 << 63) - 1
 """The highest that SQLite can count to; no entry has it."""
@@ -77,6 +82,15 @@ class Reader:
         kinds = (kind, kind) if kind else (min(Kind), max(Kind))
         return self.run(self._entries, _BY_TIME, (first_time_key, first_key(until_ms) - 1, account_no, *kinds))
 
+    def entry(self, account_no: int, record_id: str) -> Entry | None:
+        """See ``Store.entry``."""
+        found = self.run(self._entries, _BY_ID, (account_no, bytes.fromhex(record_id), account_no))
+        return found[0][1] if found else None
+
+    def numbers(self, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
+        """See ``Store.numbers``."""
+        return self.run(_numbers, (first_key(since_ms), first_key(until_ms) - 1, account_no))
+
     def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None
@@ -104,7 +118,7 @@ class Reader:
         return self._decompress.all(rows.fetchall())
 
     def _entries(
-        self, connection: apsw.Connection, statement: str, bindings: tuple[int, ...]
+        self, connection: apsw.Connection, statement: str, bindings: tuple[int | bytes, ...]
     ) -> list[tuple[int, Entry]]:
         return [
             (
@@ -113,3 +127,8 @@ class Reader:
             )
             for key, seq, kind, salt, commitment, dictionary, frame in connection.execute(statement, bindings)
         ]
+
+
+def _numbers(connection: apsw.Connection, bindings: tuple[int, ...]) -> tuple[int, int] | None:
+    row = connection.execute(_NUMBERS, bindings).fetchone()
+    return None if row is None or row[0] is None else (int(row[0]), int(row[1]))

@@ -13,22 +13,27 @@ import apsw
 import zstandard
 
 from whodid.errors import WhodidError
+from whodid.proofs import Run
 from whodid.records import Event, Kind
 from whodid.store.base import (
     Account,
     Credential,
     Entry,
     Finding,
+    Kept,
+    KeptCheckpoint,
     Prepared,
     Progress,
     Query,
     Receipt,
     Result,
+    Standing,
     Submission,
     Token,
     User,
+    WitnessState,
 )
-from whodid.store.sqlite import check, identity, search_rebuild, training
+from whodid.store.sqlite import check, identity, search_rebuild, training, tree
 from whodid.store.sqlite.compression import newest_dictionary
 from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file, refuse_foreign
 from whodid.store.sqlite.reader import Reader, first_key
@@ -164,6 +169,30 @@ class SqliteStore:
         while chunk := await self._in_reader(Reader.window, account_no, after, until_ms, kind):
             yield [entry for _, entry in chunk]
             after = chunk[-1][0] + 1
+
+    async def entry(self, account_no: int, record_id: str) -> Entry | None:
+        return await self._in_reader(Reader.entry, account_no, record_id)
+
+    async def numbers(self, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
+        return await self._in_reader(Reader.numbers, account_no, since_ms, until_ms)
+
+    async def commitments(self, account_no: int, first: int, count: int) -> list[bytes]:
+        return await self._read(tree.commitments, account_no, first, count)
+
+    async def hashes(self, account_no: int, runs: Sequence[Run]) -> dict[Run, list[bytes]]:
+        return await self._read(tree.hashes, account_no, runs)
+
+    async def keep(self, kept: Sequence[Kept]) -> None:
+        if self._process is None:
+            await self._write(self._writer.keep, kept)
+        else:
+            await self._process.keep(list(kept))
+
+    async def checkpoint(self, account_no: int, standing: Standing) -> KeptCheckpoint | None:
+        return await self._read(tree.checkpoint, account_no, standing)
+
+    async def witness_states(self) -> list[WitnessState]:
+        return await self._read(tree.witness_states)
 
     async def check(self, progress: Progress) -> list[Finding]:
         return await asyncio.get_running_loop().run_in_executor(self._reading, self._check, progress)

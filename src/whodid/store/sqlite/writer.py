@@ -16,7 +16,7 @@ failed, or that another process made, needs no special care. Used by one thread.
 """
 
 from array import array
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,8 +26,8 @@ import apsw
 from whodid.errors import Conflict, IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
 from whodid.records import render_time, same_content
-from whodid.store.base import Account, IdentityChange, Receipt, Result
-from whodid.store.sqlite import identity
+from whodid.store.base import Account, IdentityChange, Kept, Receipt, Result
+from whodid.store.sqlite import identity, tree
 from whodid.store.sqlite.bulk import BulkInsert
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import open_writer, telling_errors, transaction
@@ -118,6 +118,11 @@ class Writer:
         with self.use() as file, transaction(file.connection):
             version = file.connection.pragma("user_version")
             file.connection.execute(f"PRAGMA user_version = {int(version)}")
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """See ``Store.keep``."""
+        with self.use() as file, transaction(file.connection):
+            tree.keep(file.connection, kept)
 
     def add_account(self, name: str, created_ms: int, seal: Seal) -> Account:
         """Add an account whose log begins with what ``seal`` makes. Raises ``NameTaken``."""

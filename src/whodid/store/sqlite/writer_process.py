@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from whodid.errors import Conflict, IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
-from whodid.store.base import Receipt, Result
+from whodid.store.base import Kept, Receipt, Result
 from whodid.store.sqlite.sealer import SealedSubmission
 from whodid.store.sqlite.writer import Writer
 
@@ -44,6 +44,12 @@ class _Append(Struct, tag=True, frozen=True):
 
 class _Probe(Struct, tag=True, frozen=True):
     """Find out whether appends are possible."""
+
+
+class _Keep(Struct, tag=True, frozen=True):
+    """Keep checkpoints, and how far witnesses are."""
+
+    kept: list[Kept]
 
 
 class _Results(Struct, tag=True, frozen=True):
@@ -64,7 +70,7 @@ class _Refusal(Struct, tag=True, frozen=True):
     """Of an error that nobody thought of: for the log, not for those who wait."""
 
 
-_Request: TypeAlias = _Append | _Probe
+_Request: TypeAlias = _Append | _Probe | _Keep
 _Answer: TypeAlias = _Results | _Refusal
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -101,6 +107,10 @@ class WriterProcess:
     async def probe(self) -> None:
         """See ``Writer.probe``."""
         await self._ask(_Probe())
+
+    async def keep(self, kept: list[Kept]) -> None:
+        """See ``Writer.keep``."""
+        await self._ask(_Keep(kept))
 
     async def close(self) -> None:
         """Let the child end, and wait for it."""
@@ -226,6 +236,9 @@ def _answer(writer: Writer, request: _Request) -> _Answer:
     try:
         if isinstance(request, _Probe):
             writer.probe()
+            return _Results([])
+        if isinstance(request, _Keep):
+            writer.keep(request.kept)
             return _Results([])
         results = writer.append(request.batch)
     except WhodidError as error:

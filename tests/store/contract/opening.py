@@ -1,0 +1,31 @@
+"""How the stores that the contract is tried on are opened; another store is one more line here."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from whodid.errors import StoreUnusable
+from whodid.store.base import Store
+from whodid.store.sqlite import SqliteStore
+
+Open: TypeAlias = Callable[[], Store]
+"""Opens the store of a test; each time as another process would."""
+
+
+def _sqlite(folder: Path) -> Open:
+    return lambda: SqliteStore(folder / "whodid.db", create=True)
+
+
+def _sqlite_of_a_server(folder: Path) -> Open:
+    """The first to open it is the server, whose writer is a process of its own; the others are commands beside it."""
+
+    def open_store() -> Store:
+        try:
+            return SqliteStore(folder / "whodid.db", create=True, exclusive=True)
+        except StoreUnusable:
+            return SqliteStore(folder / "whodid.db")
+
+    return open_store
+
+
+STORES: dict[str, Callable[[Path], Open]] = {"sqlite": _sqlite, "sqlite-server": _sqlite_of_a_server}
