@@ -1,34 +1,42 @@
 """The documentation, held against the code: what it shows works, what it lists is all there is, what it links is there.
 
-The README's three calls are really made, against the demonstration as a newcomer starts it.
+The README's three calls are really made, against the demonstration as a newcomer starts it; and what the auditor's page
+has operator and auditor type, against a server.
 """
 
 import ast
 import configparser
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 from cyclopts import App
-from tests.cli.running import Whodid
+from tests.acceptance.running import ACTIONS, Running, Tenant, tenant_of
+from tests.building import action
+from tests.cli.running import ACCOUNT, Whodid
 
 from whodid import __version__, ingest, query, records
 from whodid.cli.app import app, run
-from whodid.config import Settings
+from whodid.config import Settings, load_settings
 from whodid.errors import WhodidError
+from whodid.evidence.witnesses import parse_witnesses
+from whodid.metrics import Metrics
 from whodid.records import MODELS, Kind
 from whodid.store.sqlite.writer import TIE_BITS
 from whodid.web.openapi import openapi_document
@@ -43,7 +51,9 @@ PAGES = [
 ]
 README = (ROOT / "README.md").read_text("utf-8")
 API = (ROOT / "docs" / "API.md").read_text("utf-8")
+FORMAT = (ROOT / "docs" / "FORMAT.md").read_text("utf-8")
 OPERATE = (ROOT / "docs" / "howto" / "operate.md").read_text("utf-8")
+VERIFY = (ROOT / "docs" / "howto" / "verify.md").read_text("utf-8")
 
 HOST = "http://127.0.0.1:8600"
 """Where the documentation has its server."""
@@ -264,6 +274,32 @@ def test_every_page_of_the_api_is_documented() -> None:
     assert named == {(method.upper(), path) for path, methods in paths.items() for method in methods}
 
 
+def test_every_call_of_the_formats_is_one_of_the_api() -> None:
+    """A format that is answered by a call names it as the OpenAPI document has it."""
+    named = {re.sub(r"<(\w+)>", r"{\1}", path) for path in re.findall(r"`GET (/[^`?]+)", FORMAT)}
+    assert len(named) == 2
+    assert named <= json.loads(openapi_document())["paths"].keys()
+
+
+def test_the_metrics_table_is_the_metrics() -> None:
+    """Each metric, once; and no other."""
+    described = re.findall(r"^# TYPE (\w+) ", Metrics().render().decode(), re.MULTILINE)
+    there = {name for name in described if not name.endswith("_created")}
+    assert sorted(row[0].strip("`") for row in table(OPERATE, "Metric")) == sorted(there)
+
+
+def test_the_settings_file_that_is_shown_is_taken(tmp_path: Path) -> None:
+    """Each example of one has settings that there are, with values that they may have."""
+    examples = blocks(OPERATE, "toml")
+    assert len(examples) == 2
+    for example in examples:
+        file = tmp_path / "whodid.toml"
+        file.write_text(example)
+        settings = load_settings({}, environ={}, file=file)
+        assert settings.public_host == "audit.acme.example"
+        parse_witnesses(settings.witnesses)
+
+
 def test_the_changelog_is_about_this_version() -> None:
     """Its first heading names the package's version, which is the project's."""
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
@@ -293,16 +329,18 @@ def test_every_json_example_is_json() -> None:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A running ``whodid demo``: where it is, and the token to do anything."""
+    """A running ``whodid demo``: where it is, the token to do anything, and the folder where it was started."""
 
     url: str
     token: str
+    folder: Path
 
 
 @pytest.fixture(scope="module")
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstration]:
     """What ``make demo`` starts, on a store and a port of its own."""
-    with Whodid(tmp_path_factory.mktemp("demo")).running("demo", "--port", "0") as process:
+    folder = tmp_path_factory.mktemp("demo")
+    with Whodid(folder).running("demo", "--port", "0") as process:
         assert process.stdout is not None
         said = ""
         for line in process.stdout:
@@ -313,7 +351,7 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstr
         token = re.search(r"^  to do anything +(\S+)$", said, re.MULTILINE)
         assert url is not None, said
         assert token is not None, said
-        yield Demonstration(url[1], token[1])
+        yield Demonstration(url[1], token[1], folder)
 
 
 def by_curl(command: str, there: Demonstration) -> str:
@@ -364,6 +402,23 @@ def alike(answers: list[str]) -> str:
     return re.sub(r"\b[0-9a-f]{24}\b", lambda match: ids.setdefault(match[0], f"id {len(ids)}"), text)
 
 
+def in_shell(script: str, folder: Path, **environ: str) -> str:
+    """What a script prints that is run in a folder, with the commands of this installation."""
+    own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_PROXY": "127.0.0.1", **environ}
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script], cwd=folder, env={**os.environ, "no_proxy": "127.0.0.1", **own},
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def without_what_differs(text: str) -> str:
+    """Printed lines without roots, key ids, hints and numbers."""
+    text = re.sub(r"[A-Za-z0-9+/]{43}=", "<root>", text)
+    return re.sub(r"\d+", "<n>", re.sub(r"\b[0-9a-f]{8}\b", "<hex>", text))
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_the_readmes_calls_answer_as_it_shows(
     demonstration: Demonstration, way: Callable[[str, Demonstration], str]
@@ -373,6 +428,13 @@ def test_the_readmes_calls_answer_as_it_shows(
     assert len(pairs) == 3
     answers = [way(command, demonstration) for command, _ in pairs]
     assert alike(answers) == alike([shown for _, shown in pairs])
+
+
+def test_the_readmes_evidence_is_verified_as_it_shows(demonstration: Demonstration) -> None:
+    """The demonstration's log, by the key that is shown of it."""
+    ((commands, shown),) = re.findall(r"^```sh\n([^`]*?)^```\n\n```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    printed = in_shell(commands.replace(".venv/bin/", ""), demonstration.folder)
+    assert without_what_differs(printed) == without_what_differs(shown)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -386,3 +448,88 @@ def test_the_calls_of_the_other_pages_work_too(
         answer = json.loads(way(call, demonstration))
         assert answer.keys() & {"count", "status"}, answer
         assert answer.get("status", "ready") == "ready", answer
+
+
+# The auditor's page.
+
+
+AUDITED_HOST = "https://audit.acme.example"
+TOOLS = ("curl", "jq", "openssl", "zcat", "sed", "base64")
+FENCES = re.compile(r"^```(sh|text|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A log that is served, and the folder where operator and auditor type what the page says."""
+
+    tenant: Tenant
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+        return self.tenant.server.folder
+
+    def shell(self, script: str) -> str:
+        """What a script prints, as it stands but for the host."""
+        server = self.tenant.server
+        there = script.replace(AUDITED_HOST, f"http://127.0.0.1:{server.port}")
+        return in_shell(there, self.folder, WHODID_STORE=f"sqlite:///{server.path}")
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> Iterator[Audit]:
+    """Of an account with enough entries for the page's numbers."""
+    with Running(tmp_path, public_host="audit.acme.example") as server, tenant_of(server, ACCOUNT) as tenant:
+        assert server.post(ACTIONS, tenant.token(), [action(type="task")] * 150).status == 201
+        yield Audit(tenant)
+
+
+@pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in TOOLS)
+    or not subprocess.check_output(["openssl", "version"]).startswith(b"OpenSSL 3"),
+    reason=f"needs {', '.join(TOOLS)}",
+)
+def test_the_auditors_page_works_as_it_stands(audit: Audit) -> None:
+    """Each command, those of operator and auditor in turn; what is printed is what the page shows."""
+    (program,) = blocks(VERIFY, "python")
+    (audit.folder / "check.py").write_text(program)
+    fences = [(language, text) for language, text in FENCES.findall(VERIFY) if "pip install" not in text]
+    commands = [text for language, text in fences if language == "sh"]
+    printed = audit.shell("".join(f"{command}echo ===\n" for command in commands)).split("===\n")
+    after = dict(zip(commands, printed[:-1], strict=True))
+    shown = [(before[1], text) for before, (language, text) in itertools.pairwise(fences) if language == "text"]
+    assert len(shown) == 5
+    for command, expected in shown:
+        assert without_what_differs(after[command]) == without_what_differs(expected)
+    computed, signed, _ = after[shown[-1][0]].splitlines()
+    assert computed == signed
+    assert after[commands[-1]].startswith("entry 18 of audit.acme.example/log/org-acme-acc0 is {")
+
+
+def test_the_pages_python_accepts_a_proof_and_refuses_a_changed_one(audit: Audit) -> None:
+    """With another record, salt, number, hash or checkpoint, a hash more or less, or the key of another log."""
+    (program,) = blocks(VERIFY, "python")
+    tenant = audit.tenant
+    (key,) = Whodid(audit.folder)("key", "show", "--account", ACCOUNT, "--json").json
+    record_id = tenant.server.get(f"{ACTIONS}?count=1", tenant.token()).records[0]["_id"]
+    answer = tenant.server.get(f"/api/v2/logs/{record_id}/proof", tenant.token(), Accept="application/json")
+
+    def status(key: str, **changed: Any) -> int:
+        (audit.folder / "proof.json").write_text(json.dumps({**answer.json, **changed}))
+        command = [sys.executable, "-c", program, "proof.json", key]
+        return subprocess.run(command, cwd=audit.folder, capture_output=True, timeout=20, check=False).returncode
+
+    proof, good = answer.json, key["verifier_key"]
+    assert len(proof["proof"]) > 2
+    assert status(good) == 0
+    assert status(good.replace("acme-acc0", "acme-acc1")) == 1
+    for changed in (
+        {"record": proof["record"].replace("task", "tusk")},
+        {"salt": "AAAAAAAAAAAAAAAAAAAAAA=="},
+        {"seq": proof["seq"] - 1},
+        {"proof": proof["proof"][1:]},
+        {"proof": [*proof["proof"], proof["proof"][0]]},
+        {"proof": [proof["proof"][1], *proof["proof"][1:]]},
+        {"checkpoint": re.sub(r"^\d+$", "7", proof["checkpoint"], flags=re.MULTILINE)},
+    ):
+        assert status(good, **changed) == 1, changed

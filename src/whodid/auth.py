@@ -61,6 +61,11 @@ READ_LOG = Operation(
     frozenset({Scope.API, Scope.SECURITY_LOGS}),
     frozenset({Role.ADMINISTRATOR, Role.POWER_USER}),
 )
+READ_EVIDENCE = Operation(
+    "reading evidence",
+    frozenset({Scope.API, Scope.API_READONLY, Scope.SECURITY_LOGS}),
+    frozenset({Role.ADMINISTRATOR, Role.POWER_USER, Role.AUDITOR, Role.SECURITY_MANAGER}),
+)
 RECORD = Operation(
     "recording events",
     frozenset({Scope.API, Scope.LOGS_WRITE}),

@@ -203,6 +203,19 @@ class Identity:
         )
         await self._append(Submission(account.no, [action]))
 
+    async def record_key(self, account: Account, actor: Actor, old: str, new: str) -> None:
+        """Leave the action that tells a log's new verifier key."""
+        action = self._action(
+            account.name,
+            actor,
+            "account",
+            "update",
+            target_id=None,
+            target_name=account.name,
+            changes={"verifier_key": Change(old, new)},
+        )
+        await self._append(Submission(account.no, [action]))
+
     async def _commit(self, account: Account, action: Event, change: IdentityChange, version: int | None) -> None:
         await self._append(Submission(account.no, [action], (change,), version))
 

@@ -1,4 +1,4 @@
-"""Metrics, in Prometheus' format: what the sequencer and the web side do. No account and no token shows in them."""
+"""Metrics, in Prometheus' format: what sequencer, evidence and web do. No account and no token shows in them."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
 
 class Metrics:
-    """One server's metrics. Implements ``sequencer.Observer``."""
+    """One server's metrics. Implements the ``Observer`` of ``sequencer`` and those of ``evidence``."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -38,6 +38,36 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._published = Counter(
+            "whodid_checkpoints_published", "Newer checkpoints of logs that were published.", registry=registry
+        )
+        self._inconsistent = Gauge(
+            "whodid_inconsistent_logs", "Logs that contradict what was signed about them.", registry=registry
+        )
+        self._witness_cosigned = Gauge(
+            "whodid_witness_cosigned_entries",
+            "Entries that a witness has cosigned, of all logs together.",
+            ["witness"],
+            registry=registry,
+        )
+        self._witness_behind = Gauge(
+            "whodid_witness_behind_entries",
+            "Entries that a witness has yet to cosign, of all logs together.",
+            ["witness"],
+            registry=registry,
+        )
+        self._witness_failing = Gauge(
+            "whodid_witness_failing",
+            "1 where the last answer of a witness about any log was no cosignature, else 0.",
+            ["witness"],
+            registry=registry,
+        )
+        self._witness_errors = Counter(
+            "whodid_witness_errors",
+            "Times that a witness gave no cosignature when asked.",
+            ["witness"],
+            registry=registry,
+        )
         self._by_request: dict[tuple[str, str, int], Counter] = {}
         self._by_route: dict[str, Histogram] = {}
 
@@ -54,6 +84,25 @@ class Metrics:
     def watch_queue(self, waiting_events: Callable[[], int]) -> None:
         """Ask ``waiting_events`` how many wait, whenever the metrics are rendered."""
         self._waiting.set_function(waiting_events)
+
+    def published(self) -> None:
+        """A log's newer checkpoint was published."""
+        self._published.inc()
+
+    def inconsistent(self, logs: int) -> None:
+        """How many logs contradict what was signed about them."""
+        self._inconsistent.set(logs)
+
+    def witness_failed(self, witness: str) -> None:
+        """A witness gave no cosignature when asked."""
+        self._witness_errors.labels(witness).inc()
+
+    def witnessed(self, witness: str, *, cosigned_entries: int, behind_entries: int, failing: bool) -> None:
+        """How far a witness is, with all logs together; whether its last answer about any of them was a failure."""
+        self._witness_cosigned.labels(witness).set(cosigned_entries)
+        self._witness_behind.labels(witness).set(behind_entries)
+        self._witness_failing.labels(witness).set(failing)
+        self._witness_errors.labels(witness)  # there from the beginning, so that its increase can be told
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. ``route`` is a page's path, never what a caller wrote."""

@@ -2,11 +2,18 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from whodid.auth import Gate
 from whodid.config import Settings
+from whodid.evidence.examining import Examiner
+from whodid.evidence.opening import open_ledger, open_signer
+from whodid.evidence.panel import Panel
+from whodid.evidence.publishing import Publishing
+from whodid.evidence.serving import Evidence
+from whodid.evidence.signing import Signer
+from whodid.evidence.witnesses import Witness, parse_witnesses
 from whodid.metrics import Metrics
 from whodid.recording import Recorder
 from whodid.records import IdMakers
@@ -29,11 +36,18 @@ class Service:
     sequencer: Sequencer
     gate: Gate
     recorder: Recorder
+    publishing: Publishing
+    evidence: Evidence
     metrics: Metrics
     clock: Callable[[], int]
 
+    def start(self) -> None:
+        """Begin the work in the background; in the event loop that serves."""
+        self.publishing.start()
+
     async def close(self) -> None:
         """Finish what was taken, record what is owed, and let go of the store."""
+        await self.publishing.close()
         await self.gate.close()
         await self.sequencer.close()
         await self.store.close()
@@ -46,6 +60,7 @@ def start_service(
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Service:
     """Open the store and build what serves it. Raises ``StoreUnusable``, ``StoreUnavailable``, ``InvalidSetting``."""
+    witnesses = parse_witnesses(settings.witnesses)
     store = open_store(settings.store, create=True, exclusive=True)
     metrics = Metrics()
     limits = Limits(
@@ -58,4 +73,38 @@ def start_service(
     metrics.watch_queue(lambda: sequencer.waiting_events)
     gate = Gate(store, sequencer, clock=clock, ids=ids, cache_size=settings.token_cache)
     recorder = Recorder(store, sequencer, gate, clock=clock, ids=ids)
-    return Service(settings, store, sequencer, gate, recorder, metrics, clock)
+    signer = open_signer(settings, store)
+    publishing = _publishing(settings, store, signer, witnesses, metrics, clock=clock, random_bytes=random_bytes)
+    evidence = Evidence(store, signer, publishing)
+    return Service(settings, store, sequencer, gate, recorder, publishing, evidence, metrics, clock)
+
+
+def _publishing(
+    settings: Settings,
+    store: Store,
+    signer: Signer,
+    witnesses: Sequence[Witness],
+    metrics: Metrics,
+    *,
+    clock: Callable[[], int],
+    random_bytes: Callable[[int], bytes],
+) -> Publishing:
+    """What publishes the store's checkpoints."""
+    panel = Panel(
+        store,
+        witnesses,
+        clock=clock,
+        monotonic=time.monotonic,
+        random_bytes=random_bytes,
+        rest_seconds=settings.witness_seconds,
+        observer=metrics,
+    )
+    return Publishing(
+        store,
+        signer,
+        Examiner(store, signer, open_ledger(settings), monotonic=time.monotonic, observer=metrics),
+        panel,
+        random_bytes=random_bytes,
+        round_seconds=settings.witness_seconds,
+        observer=metrics,
+    )

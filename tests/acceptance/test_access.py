@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from tests.acceptance.proving import check, checkpoint_page, consistency_page, json_proof, proof_page, record, trace_of
 from tests.acceptance.running import (
     ACTIONS,
     TOKEN_USES,
@@ -24,9 +25,10 @@ from whodid.records import DAY_MS
 from whodid.store.base import Role, Scope
 from whodid.tokens import PREFIX, make_token
 
-# DESIGN.md §6, written out once more: which scopes and roles open reading and recording.
+# DESIGN.md §6, written out once more: which scopes and roles open what.
 READING = ({"api", "security-logs"}, {"administrator", "power_user"})
 RECORDING = ({"api", "logs-write"}, {"administrator", "power_user", "service"})
+EVIDENCE = ({"api", "api-readonly", "security-logs"}, {"administrator", "power_user", "auditor", "security_manager"})
 
 
 def shape(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -58,6 +60,9 @@ def test_every_kind_of_bad_token_gets_the_same_401(tenant: Tenant) -> None:
     calls: list[tuple[str, str, bytes | None]] = [
         ("GET", ACTIONS, None), ("GET", f"{TOKEN_USES}?count=ten", None), ("GET", f"{ACTIONS}?token={good}", None),
         ("POST", ACTIONS, b"not JSON"), ("POST", TOKEN_USES, b"{}"), ("PUT", ACTIONS, b""), ("GET", "/api/x", None),
+        ("GET", checkpoint_page(tenant), None), ("GET", "/log/nobody/checkpoint", None), ("GET", "/log/", None),
+        ("GET", f"/log/{tenant.name}/tile/0/000.p/1", None), ("PUT", checkpoint_page(tenant), b""),
+        ("GET", proof_page("f" * 24), None), ("GET", proof_page("x"), None), ("GET", consistency_page(1), None),
     ]  # fmt: skip
     answers = [tenant.server.call(m, path, None, body, bearer) for bearer in bearers for m, path, body in calls]
     first = answers[0]
@@ -277,7 +282,7 @@ def test_a_method_that_a_page_lacks_is_405_and_names_those_it_has(tenant: Tenant
 def test_outside_of_api_nobody_is_asked_for_a_token(tenant: Tenant) -> None:
     """And no call is recorded."""
     text, size = tenant.token(), tenant.size()
-    for path in ("/", "/api", "/nowhere", "/apiary", "/health/", "/../api/"):
+    for path in ("/", "/api", "/nowhere", "/apiary", "/health/", "/../api/", "/log", "/logs/", "//log/x/checkpoint"):
         problem(tenant.server.get(path, text), 404)
     assert tenant.server.get("/health", text).status == 200
     assert tenant.size() == size
@@ -333,3 +338,140 @@ def test_no_role_reads_or_writes_another_account(server: Running) -> None:
 def test_a_year_is_the_longest_life_and_it_ends(tenant: Tenant) -> None:
     """The rules of identity hold for tokens that the server is to see."""
     assert tenant.server.get(ACTIONS, tenant.new_token(tenant.user(), life_ms=365 * DAY_MS)[1]).status == 200
+
+
+# Evidence.
+
+
+@pytest.mark.parametrize("role", Role)
+def test_scopes_and_roles_open_evidence_to_those_who_audit_too(tenant: Tenant, role: Role) -> None:
+    """All scopes with all pages of evidence, for each role: 200, or 403 and a denied token use."""
+    record_id = record(tenant)
+    pages = (checkpoint_page(tenant), f"/log/{tenant.name}/tile/0/000.p/1", proof_page(record_id), consistency_page(1))
+    for scope in Scope:
+        text = tenant.token(scope, role)
+        for page in pages:
+            answer = tenant.server.get(page, text)
+            use = tenant.last_use()
+            assert use["scope"] == scope
+            if scope in EVIDENCE[0] and role in EVIDENCE[1]:
+                assert (answer.status, use["outcome"]) == (200, "success"), (scope, page)
+                continue
+            told = problem(answer, 403, "reading evidence needs")
+            assert (scope if scope not in EVIDENCE[0] else role) in told["detail"]
+            assert use["outcome"] == "denied"
+
+
+def test_each_call_leaves_a_token_use_with_its_target_and_outcome(tenant: Tenant) -> None:
+    """In the token's account, before the answer is out."""
+    token, text = tenant.new_token(tenant.user(Role.AUDITOR), Scope.API_READONLY)
+    poor = tenant.new_token(tenant.user(Role.AUDITOR), Scope.TASKS)[1]
+    record_id = record(tenant)
+    cases = [
+        ("GET", checkpoint_page(tenant), text, 200, "success"),
+        ("HEAD", checkpoint_page(tenant), text, 200, "success"),
+        ("GET", checkpoint_page(tenant), poor, 403, "denied"),
+        ("POST", checkpoint_page(tenant), text, 405, "failure"),
+        ("POST", checkpoint_page(tenant), poor, 405, "failure"),
+        ("GET", f"/log/{tenant.name}/tile/0/000.p/3", text, 200, "success"),
+        ("GET", f"/log/{tenant.name}/tile/0/x001/234", text, 404, "failure"),
+        ("GET", f"/log/{tenant.name}/tile/0/x001/234", poor, 403, "denied"),
+        ("GET", f"/log/{tenant.name}/tile/64/000", text, 404, "failure"),
+        ("GET", f"/log/{tenant.name}/nothing", text, 404, "failure"),
+        ("GET", "/log/", poor, 404, "failure"),
+        ("GET", "/log/ACME/checkpoint", text, 404, "failure"),
+        ("GET", "/log/nobody/checkpoint", text, 404, "failure"),
+        ("DELETE", "/log/nobody/checkpoint", text, 405, "failure"),
+        ("GET", "/log/nobody/checkpoint", poor, 404, "failure"),
+        ("GET", proof_page(record_id), text, 200, "success"),
+        ("HEAD", proof_page(record_id), text, 200, "success"),
+        ("GET", proof_page(record_id), poor, 403, "denied"),
+        ("GET", proof_page("f" * 24), poor, 403, "denied"),
+        ("GET", proof_page("f" * 24), text, 404, "failure"),
+        ("PUT", proof_page(record_id), text, 405, "failure"),
+        ("GET", consistency_page(1), text, 200, "success"),
+        ("GET", consistency_page(1, 2), poor, 403, "denied"),
+        ("GET", consistency_page(2, 1), text, 400, "failure"),
+    ]
+    for method, page, bearer, status, how in cases:
+        size = tenant.size()
+        answer = tenant.server.call(method, page, bearer)
+        assert answer.status == status, (method, page)
+        (entry,) = tenant.log(size)
+        use = json.loads(entry.record)
+        assert (use["method"], use["outcome"]) == (method, how), (method, page)
+        assert use["target"] == page.partition("?")[0].removeprefix("/api")
+        assert use["request_id"] == answer.header("x-request-id")
+        assert (use["token_id"] == token.id) == (bearer == text)
+        if status == 405:
+            assert answer.header("allow") == "GET, HEAD"
+    assert tenant.check() == []
+
+
+def test_another_account_is_as_one_that_is_not_there(server: Running) -> None:
+    """The same answer to the byte, and the same traces: in the caller's log, none in the other's."""
+    with tenant_of(server) as mine, tenant_of(server) as other:
+        record_id = record(other)
+        assert server.get(checkpoint_page(other), other.token()).status == 200
+        size = other.size()
+        for text in (mine.token(), mine.token(Scope.API_READONLY, Role.AUDITOR), mine.token(Scope.TASKS, Role.USER)):
+            for rest in ("checkpoint", "tile/0/000.p/1", "tile/entries/000.p/1", "tile/0/000.p/200", "tile/0/x", "x"):
+                for method in ("GET", "HEAD", "POST"):
+                    answers = []
+                    for name in (other.name, "nobody-0"):
+                        answers.append(server.call(method, f"/log/{name}/{rest}", text))
+                        assert answers[-1].status in (404, 405)
+                        assert trace_of(mine) == (f"/log/{name}/{rest}", "failure")
+                    there, not_there = (
+                        (one.status, sorted(name for name, _ in one.headers), one.body.replace(name.encode(), b"NAME"))
+                        for one, name in zip(answers, (other.name, "nobody-0"), strict=True)
+                    )
+                    assert there == not_there
+            allowed = text != mine.token(Scope.TASKS, Role.USER)
+            for page in (proof_page(record_id), proof_page("f" * 24)):
+                problem(server.get(page, text), 404 if allowed else 403)
+        assert other.size() == size
+
+
+def test_two_accounts_prove_their_own_record_of_the_same_id(server: Running) -> None:
+    """Each by its own salt, in its own log, signed under its own name."""
+    with tenant_of(server) as one, tenant_of(server) as other:
+        for tenant in (one, other):
+            record(tenant, _id="00000000000000000000abcd", target_id=tenant.name)
+        proofs = [json_proof(tenant, "00000000000000000000abcd") for tenant in (one, other)]
+        for tenant, told in zip((one, other), proofs, strict=True):
+            assert json.loads(told["record"])["target_id"] == tenant.name
+            assert check(told).checkpoint.origin == f"localhost/log/{tenant.name}"
+        assert proofs[0]["salt"] != proofs[1]["salt"]
+        assert proofs[0]["key"] != proofs[1]["key"]
+
+
+def test_nothing_is_signed_for_a_caller_who_may_not_see_it(tenant: Tenant) -> None:
+    """A refused call costs no more than its token use."""
+    signed = tenant.server.path.with_name(f"{tenant.server.path.name}.signed") / f"{tenant.name}.checkpoint"
+    page = checkpoint_page(tenant)
+    for text in (None, tenant.token(Scope.TASKS), tenant.token(Scope.API, Role.USER)):
+        assert tenant.server.get(page, text).status in (401, 403)
+        assert not signed.exists()
+    assert tenant.server.get(page, tenant.token()).status == 200
+    assert signed.exists()
+
+
+def test_a_right_that_is_given_or_taken_by_another_process_holds_at_once(tenant: Tenant) -> None:
+    """Though the server has the token remembered; nothing is handed out to one that was expired meanwhile."""
+    user = tenant.add_user("ann@acme.example", Role.USER)
+    token, text = tenant.new_token(user)
+    record_id = record(tenant)
+    pages = (checkpoint_page(tenant), f"/log/{tenant.name}/tile/0/000.p/2", proof_page(record_id), consistency_page(1))
+    for page in pages:
+        assert tenant.server.get(page, text).status == 403
+        user = tenant.update(user, role=Role.AUDITOR)
+        assert tenant.server.get(page, text).status == 200
+        assert trace_of(tenant)[1] == "success"
+        user = tenant.update(user, role=Role.USER)
+        assert tenant.server.get(page, text).status == 403
+    tenant.update(user, role=Role.AUDITOR)
+    assert tenant.server.get(pages[0], text).status == 200
+    tenant.expire(token)
+    for page in pages:
+        problem(tenant.server.get(page, text), 401)

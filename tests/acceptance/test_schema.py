@@ -6,6 +6,7 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -15,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, tenant_of
+from tests.building import action
 
 
 def forbidden_data_is_refused(context: Any, response: Any, case: Any) -> Any:
@@ -23,6 +25,14 @@ def forbidden_data_is_refused(context: Any, response: Any, case: Any) -> Any:
 
 
 SEED = 11
+MANY = hypothesis.settings(max_examples=100, database=None, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+SOME = hypothesis.settings(MANY, max_examples=40)
+
+PROOF = "/api/v2/logs/{_id}/proof"
+CONSISTENCY = "/api/v2/log/consistency"
+CHECKPOINT = "/log/{account}/checkpoint"
+TILE = "/log/{account}/tile/{level}/{number}"
+PARTIAL_TILE = TILE + ".p/{width}"
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -48,13 +58,38 @@ def test_whatever_the_document_allows_is_answered_as_it_says(caller: Tenant, api
 
     @hypothesis.seed(SEED)
     @hypothesis.given(case=api[path][method].as_strategy())
-    @hypothesis.settings(max_examples=100, database=None, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+    @MANY
     def call(case: Any) -> None:
         response = case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=CHECKS)
         statuses.add(response.status_code)
 
     call()
     assert statuses & {200, 201}, "nothing that was made up was right"
+
+
+@pytest.mark.parametrize("path", [PROOF, CONSISTENCY, CHECKPOINT, TILE, PARTIAL_TILE])
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_calls_for_evidence_are_answered_as_the_document_says(
+    caller: Tenant, api: Any, path: str, mode: GenerationMode
+) -> None:
+    """Of any log, entry and size, in any form; among them, again and again, those that there are."""
+    text, statuses = caller.token(), set()
+    recorded = caller.server.post(ACTIONS, text, [action()] * 256).json["data"]
+    there = {"account": caller.name, "_id": recorded[0]["_id"], "level": "0", "number": "000", "width": 2}
+    accepts = st.sampled_from([None, "*/*", "application/json", "text/plain;q=0.1, application/json", "image/png"])
+
+    @hypothesis.seed(SEED)
+    @hypothesis.given(case=api[path]["GET"].as_strategy(generation_mode=mode), real=st.booleans(), accept=accepts)
+    @SOME
+    def call(case: Any, real: bool, accept: str | None) -> None:
+        if real and mode == GenerationMode.POSITIVE:
+            case.path_parameters = {name: there[name] for name in case.path_parameters or {}}
+        headers = {"Authorization": f"Bearer {text}"} | ({} if accept is None else {"Accept": accept})
+        statuses.add(case.call_and_validate(headers=headers, checks=CHECKS).status_code)
+
+    call()
+    assert statuses & {400, 404}
+    assert 200 in statuses or mode == GenerationMode.NEGATIVE
 
 
 @pytest.mark.parametrize("path", [ACTIONS, TOKEN_USES])
@@ -64,7 +99,7 @@ def test_whatever_the_document_forbids_is_refused_as_it_says(caller: Tenant, api
 
     @hypothesis.seed(SEED)
     @hypothesis.given(case=api[path]["POST"].as_strategy(generation_mode=GenerationMode.NEGATIVE))
-    @hypothesis.settings(max_examples=100, database=None, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+    @MANY
     def call(case: Any) -> None:
         case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=[*CHECKS, forbidden_data_is_refused])
 

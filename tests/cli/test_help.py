@@ -6,7 +6,7 @@ from tests.cli.running import Whodid
 COMMANDS = (
     "", "serve", "demo", "account", "account add", "account list", "user", "user add", "user list", "user update",
     "user deactivate", "user activate", "token", "token create", "token list", "token expire", "import", "export",
-    "verify-store",
+    "verify", "verify-store", "key", "key show", "key rotate", "witness", "witness status",
 )  # fmt: skip
 
 WRONG = {

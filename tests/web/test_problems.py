@@ -11,9 +11,11 @@ from whodid.web.problems import CONTENT_TYPE, problem, status_of
 
 STATUSES = {
     "InvalidRequest": 400, "InvalidParameter": 400, "MalformedBody": 400, "BodyTooLarge": 413, "UnsupportedBody": 415,
+    "NotAcceptable": 406,
     "InvalidEvents": 422, "Unauthenticated": 401, "Forbidden": 403, "NotFound": 404, "MethodNotAllowed": 405,
     "Conflict": 409, "IdConflict": 409, "NameTaken": 409, "StaleIdentity": 503, "Unavailable": 503, "Overloaded": 503,
-    "StoreUnavailable": 503, "StoreUnusable": 500, "InvalidSetting": 500, "WhodidError": 500,
+    "StoreUnavailable": 503, "InvalidEvidence": 500, "InconsistentLog": 500, "StoreUnusable": 500,
+    "InvalidSetting": 500, "WhodidError": 500,
 }  # fmt: skip
 
 
@@ -52,6 +54,16 @@ def test_every_error_is_told_in_one_form(kind: type[WhodidError]) -> None:
     assert list(told)[:4] == ["status", "title", "detail", "code"]
     assert (told["status"], told["detail"], told["code"]) == (answer.status_code, error.message, kind.code)
     assert ("errors" in told) == (kind.__name__ in ("InvalidEvents", "IdConflict"))
+
+
+def test_a_detail_can_be_told_in_place_of_the_message() -> None:
+    """The message of a server's own fault may name its files; status and code stay."""
+    error = errors.InconsistentLog("/var/lib/whodid/whodid.db lacks entries")
+    answer = problem(error, "the server's log tells more")
+    assert b"/var/lib" not in bytes(answer.body)
+    told = json.loads(bytes(answer.body))
+    assert (told["status"], told["code"]) == (500, "inconsistent_log")
+    assert told["detail"] == "the server's log tells more"
 
 
 def test_every_code_names_one_kind_of_error() -> None:

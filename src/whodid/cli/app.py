@@ -12,7 +12,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from whodid import __version__
-from whodid.cli import accounts, demonstrate, serving, tokens, transfer, users, verify_store
+from whodid.cli import accounts, demonstrate, key, serving, tokens, transfer, users, verify, verify_store, witness
 from whodid.cli.output import UsageError, complain
 from whodid.errors import WhodidError
 
@@ -30,9 +30,10 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-for part in (serving.app, demonstrate.app, accounts.app, users.app, tokens.app):
+for part in (serving.app, demonstrate.app, accounts.app, users.app, tokens.app, key.app, witness.app):
     app.command(part)
 transfer.register(app)
+app.command(verify.app)
 app.command(verify_store.app)
 
 

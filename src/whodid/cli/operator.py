@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from whodid.config import load_settings
+from whodid.evidence.keyring import Keyring
+from whodid.evidence.opening import open_keyring, open_signer
+from whodid.evidence.signing import Signer
 from whodid.identity import Actor, Identity
 from whodid.store.base import Store
 from whodid.store.opening import open_store
@@ -36,6 +39,13 @@ async def operate(url: str | None, *, create: bool = False, exclusive: bool = Fa
         yield Operator(store, Identity(store, clock=now), operator_actor())
     finally:
         await store.close()
+
+
+def signing(operator: Operator, url: str | None) -> tuple[Keyring, Signer]:
+    """The keys of the operator's store, and what signs with them. Raises ``InvalidSetting``."""
+    settings = load_settings({"store": url})
+    keyring = open_keyring(settings)
+    return keyring, open_signer(settings, operator.store, keyring)
 
 
 def now() -> int:

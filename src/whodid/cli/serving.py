@@ -17,8 +17,12 @@ app = App(
 
 
 def _flag(setting: dataclasses.Field[Any]) -> tuple[str, Any, Any]:
-    says = f"{setting.metadata['says'].replace('`', '')} (default: {setting.default!r})"
-    parameter = Parameter(help=says, show_default=False, allow_leading_hyphen=True)
+    says = setting.metadata["says"].replace("`", "")
+    if setting.type is bool:
+        parameter = Parameter(help=f"{says} (default: {str(setting.default).lower()})", show_default=False)
+        return setting.name, Annotated[bool | None, parameter], None
+    # What the text stands for is for the settings to say, wherever it comes from.
+    parameter = Parameter(help=f"{says} (default: {setting.default!r})", show_default=False, allow_leading_hyphen=True)
     return setting.name, Annotated[str | None, parameter], None
 
 

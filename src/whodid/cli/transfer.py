@@ -10,6 +10,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from cyclopts import App, Parameter
 
+from whodid.cli.bundling import STDOUT, export_evidence
 from whodid.cli.operator import Operator, now, operate
 from whodid.cli.options import AccountName, AsJson, StoreUrl, parse_moment
 from whodid.cli.output import UsageError, complain, note, say, show_json
@@ -38,7 +39,11 @@ _EXPORT_EXAMPLE = """Example:
 
     whodid export --account org-acme-acc0 --from 2021-07-01 --to 2021-08-01 --output july.ndjson
 
-    whodid export --account org-acme-acc0 --from 7d --kind token"""
+    whodid export --account org-acme-acc0 --from 7d --kind token
+
+    whodid export --account org-acme-acc0 --evidence acme.ndjson.gz
+
+    whodid export --account org-acme-acc0 --evidence --from 2021-07-01 --to 2021-08-01 july.ndjson.gz"""
 
 
 def register(app: App) -> None:
@@ -50,6 +55,11 @@ def register(app: App) -> None:
 def _check_file_name(_type: object, name: str) -> None:
     if name.startswith("-") and name != STDIN:
         raise ValueError(f"there is no option {name}; a file of that name is ./{name}")
+
+
+def _check_output(type_: object, output: Path | None) -> None:
+    if output is not None:
+        _check_file_name(type_, str(output))
 
 
 FileName = Annotated[
@@ -132,26 +142,54 @@ def _counts(tally: Tally) -> str:
 
 
 async def export(
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name="--output",
+            allow_leading_hyphen=True,
+            validator=_check_output,
+            help="The file to write; it appears once it is whole. Else, or with '-', standard output.",
+        ),
+    ] = None,
     *,
     account: AccountName,
     since: Annotated[
-        str | None, Parameter(name="--from", help="Not before this: a time, a day (UTC), or an age like 7d.")
+        str | None,
+        Parameter(
+            name="--from", help="Not before this: a time, a day (UTC), or an age like 7d. Evidence: or a number."
+        ),
     ] = None,
     until: Annotated[
-        str | None, Parameter(name="--to", help="Before this, exclusive: a time, a day or an age.")
+        str | None,
+        Parameter(name="--to", help="Before this, exclusive: a time, a day or an age. Evidence: or a number."),
     ] = None,
     kind: Annotated[Literal["action", "token"] | None, Parameter(help="Only actions, or only token uses.")] = None,
-    output: Annotated[
-        Path | None, Parameter(help="The file to write; it appears once it is whole. Else standard output.")
+    evidence: Annotated[
+        bool, Parameter(negative=(), help="Write what 'whodid verify' checks offline, packed.", show_default=False)
+    ] = False,
+    previous: Annotated[
+        Path | None,
+        Parameter(help="With --evidence: a checkpoint of before; the evidence then proves that the log only grew."),
     ] = None,
     store: StoreUrl = None,
 ) -> None:
-    """Write an account's records as NDJSON, oldest first. The log keeps an action that tells of it."""
-    selection = _select(since, until, kind)
+    """Write an account's records as NDJSON, oldest first; or the evidence of a stretch of its log.
+
+    The log keeps an action that tells of it.
+    """
+    if evidence and kind:
+        raise UsageError("--kind and --evidence exclude each other: evidence has all entries of a stretch")
+    if previous and not evidence:
+        raise UsageError("--previous is for --evidence")
+    selection = None if evidence else _select(since, until, kind)
     async with operate(store) as operator:
         home = await operator.identity.account(account)
-        await _record(operator, home, since, until, kind)
-        if output is None:
+        await _record(operator, home, {"from": since, "to": until, "kind": kind, "evidence": evidence or None})
+        if selection is None:
+            home = await operator.identity.account(account)  # as it is now, with the action
+            await export_evidence(operator, home, store, output, since=since, until=until, previous=previous)
+            return
+        if output is None or str(output) == STDOUT:
             await _write(operator, home, sys.stdout.buffer, selection)
             return
         with whole_file(output) as file, Meter("exporting") as meter:
@@ -168,9 +206,8 @@ class _Selection:
     kind: Kind | None
 
 
-async def _record(operator: Operator, home: Account, since: str | None, until: str | None, kind: str | None) -> None:
+async def _record(operator: Operator, home: Account, wanted: dict[str, str | bool | None]) -> None:
     """Record the export before it is made. A store that can't be written, as on a read-only disk, can be read still."""
-    wanted = {"from": since, "to": until, "kind": kind}
     selection = {name: value for name, value in wanted.items() if value is not None}
     try:
         await operator.identity.record_export(home, operator.actor, selection)

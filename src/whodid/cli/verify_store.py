@@ -8,11 +8,14 @@ from whodid.cli.operator import Operator, operate
 from whodid.cli.options import AsJson, StoreUrl
 from whodid.cli.output import complain, note, say, show_json, show_table
 from whodid.cli.progress import Meter
+from whodid.config import load_settings
+from whodid.evidence.opening import find_keyring, open_ledger
+from whodid.evidence.reviewing import review
 from whodid.store.base import Finding
 
 app = App(
     name="verify-store",
-    help="Check the whole store: every record, every tree, the search index.",
+    help="Check the whole store: every record, every tree, the search index, what was signed.",
     help_epilogue="Example:\n\n    whodid verify-store --store sqlite:///data/whodid.db\n\n"
     "A server may run meanwhile. Status: 0 the store is sound, 1 it is not.",
 )
@@ -27,7 +30,7 @@ async def verify_store(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check the whole store: every record, every tree, the search index."""
+    """Check the whole store: every record, every tree, the search index, what was signed."""
     async with operate(store) as operator:
         if rebuild_search:
             with Meter("rebuilding the search index", unit="entries") as meter:
@@ -36,14 +39,25 @@ async def verify_store(
         accounts, entries = await _sizes(operator)
         with Meter("checking", unit="entries") as meter:
             findings = await operator.store.check(meter)
+        checkpoints, contradictions = await _review(operator, store)
+        findings += contradictions
     if as_json:
-        show_json({"sound": not findings, "accounts": accounts, "entries": entries, "findings": _rows(findings)})
+        sizes = {"accounts": accounts, "entries": entries, "checkpoints": checkpoints}
+        show_json({"sound": not findings, **sizes, "findings": _rows(findings)})
     elif findings:
         _show(findings)
     else:
         noun = "account" if accounts == 1 else "accounts"
-        say(f"the store is sound: {accounts} {noun}, {entries} entries")
+        signed = "no checkpoint was signed yet" if not checkpoints else f"{checkpoints} signed checkpoints hold"
+        say(f"the store is sound: {accounts} {noun}, {entries} entries, {signed}")
     return 1 if findings else 0
+
+
+async def _review(operator: Operator, store: str | None) -> tuple[int, list[Finding]]:
+    """What was signed, beside the store: so an old copy of it, or one that was made over as a whole, is found out."""
+    settings = load_settings({"store": store})
+    keyring = find_keyring(settings)
+    return await review(operator.store, open_ledger(settings), keyring.current() if keyring else None)
 
 
 async def _sizes(operator: Operator) -> tuple[int, int]:

@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 class Api:
-    """The handlers of all pages below ``/api``, and of those about the server itself."""
+    """The handlers of the pages of records, and of those about the server itself; and of calls that lead nowhere."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -56,9 +56,13 @@ class Api:
 
         return record
 
+    def guards(self, path: str) -> bool:
+        """Whether what there is at a path shows only to those who have a token; and their calls are recorded."""
+        return path.startswith("/api/") or (path.startswith("/log/") and not self._service.settings.public_log)
+
     async def nowhere(self, exchange: Exchange) -> Response:
-        """Below ``/api``, what there is shows only to those who have a token; and their calls are recorded."""
-        fault = NotFound(f"there is no page /api{exchange.target[:200]}; /openapi.json lists those there are")
+        """Answer a call that leads nowhere, at a path that is guarded."""
+        fault = NotFound(f"there is no page {exchange.path[:200]}; /openapi.json lists those there are")
         return await self.refuse(exchange, fault)
 
     async def refuse(self, exchange: Exchange, fault: WhodidError) -> Response:
@@ -80,8 +84,8 @@ class Api:
         return Response(self._service.metrics.render(), headers={"Content-Type": METRICS_TYPE})
 
 
-class ApiPage(Page):
-    """A page below ``/api``: a method that it does not have is refused, and recorded, like any other call."""
+class GuardedPage(Page):
+    """A page at a guarded path: a method that it does not have is refused, and recorded, like any other call."""
 
     def __init__(self, api: Api, route: str, **handlers: Handler) -> None:
         super().__init__(route, **handlers)

@@ -1,30 +1,56 @@
 """The web application: which page is where."""
 
+import re
+from collections.abc import Callable
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whodid.errors import NotFound
-from whodid.records import Kind
+from whodid.records import NAME_PATTERN, Kind
 from whodid.service import Service
-from whodid.web.api import JSON, Api, ApiPage
-from whodid.web.exchange import Exchange, Exchanges, Page
+from whodid.web.api import JSON, Api, GuardedPage
+from whodid.web.evidence import EvidencePages
+from whodid.web.exchange import Exchange, Exchanges, Handler, Page
 from whodid.web.openapi import openapi_document
 
 ACTIONS = "/api/v1/logs/user/actions"
 TOKEN_USES = "/api/v1/logs/user/tokens"  # noqa: S105 (a path)
+PROOF = "/api/v2/logs/{_id}/proof"
+CONSISTENCY = "/api/v2/log/consistency"
+CHECKPOINT = "/log/{account}/checkpoint"
+TILE = "/log/{account}/tile/{level}/{number}"
+
+# What the variable parts of a path may be. No page looks at more than what is matched here, nor is more written down
+# as a page's own path; so each page has one spelling. Any _id is let through, to be told what is wrong with it.
+_PARTS = {
+    "account": NAME_PATTERN.strip("^$"),
+    "_id": "[^/]*",
+    "level": "[a-z0-9]{1,7}",
+    "number": "[x0-9/.p]{3,40}",
+}
 
 
 def build_app(service: Service) -> ASGIApp:
     """The ASGI application of a service."""
     api = Api(service)
-    document = openapi_document()
+    evidence = EvidencePages(service)
+    public_log = service.settings.public_log
+    document = openapi_document(public_log=public_log)
 
     async def openapi(exchange: Exchange) -> Response:  # noqa: ARG001
         return Response(document, media_type=JSON)
 
+    def of_log(route: str, get: Handler) -> Page:
+        return Page(route, GET=get) if public_log else GuardedPage(api, route, GET=get)
+
     pages: list[Page] = [
-        ApiPage(api, ACTIONS, GET=api.reading(Kind.ACTION), POST=api.recording(Kind.ACTION)),
-        ApiPage(api, TOKEN_USES, GET=api.reading(Kind.TOKEN), POST=api.recording(Kind.TOKEN)),
+        GuardedPage(api, ACTIONS, GET=api.reading(Kind.ACTION), POST=api.recording(Kind.ACTION)),
+        GuardedPage(api, TOKEN_USES, GET=api.reading(Kind.TOKEN), POST=api.recording(Kind.TOKEN)),
+        GuardedPage(api, PROOF, GET=evidence.proof),
+        GuardedPage(api, CONSISTENCY, GET=evidence.consistency),
+        of_log(CHECKPOINT, evidence.checkpoint),
+        of_log(TILE, evidence.tile),
         Page("/health", GET=api.health),
         Page("/ready", GET=api.ready),
         Page("/metrics", GET=api.metrics),
@@ -34,19 +60,41 @@ def build_app(service: Service) -> ASGIApp:
 
 
 class _Pages:
-    """All pages by their paths, none of which has a variable part. An ASGI application."""
+    """All pages by their paths. An ASGI application.
+
+    A path without variable parts leads to its page however it is percent-encoded. One with such parts does not: no
+    character in it needs that, and an encoded slash would be a part's, not the path's.
+    """
 
     def __init__(self, pages: list[Page], api: Api) -> None:
-        self._pages = {page.route: page for page in pages}
+        self._pages = {page.route: page for page in pages if "{" not in page.route}
+        self._patterns = [(_pattern(page.route), page) for page in pages if "{" in page.route]
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        page = self._pages.get(scope["path"])
+        path = scope["path"]
+        page = self._pages.get(path) or self._find(scope)
         if page is not None:
             await page(scope, receive, send)
-        elif scope["path"].startswith("/api/"):
+        elif self._api.guards(path):
             response = await self._api.nowhere(Exchange(scope, receive))
             await response(scope, receive, send)
         else:
             raise NotFound("there is no such page; /openapi.json lists those there are")
+
+    def _find(self, scope: Scope) -> Page | None:
+        """The page whose path has variable parts that fit; the request then knows these."""
+        path = scope["raw_path"].decode("ascii", "replace")
+        for matches, page in self._patterns:
+            if match := matches(path):
+                scope["whodid.parts"] = match.groupdict()
+                return page
+        return None
+
+
+def _pattern(route: str) -> Callable[[str], re.Match[str] | None]:
+    """What matches the paths of a page, and knows their parts by name."""
+    pieces = re.split(r"\{(\w+)\}", route)  # what stands as it is, and names in turn
+    made = "".join(f"(?P<{piece}>{_PARTS[piece]})" if at % 2 else re.escape(piece) for at, piece in enumerate(pieces))
+    return re.compile(made, re.ASCII).fullmatch

@@ -7,16 +7,17 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, unquote
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whodid.auth import Call
-from whodid.errors import InvalidParameter, MethodNotAllowed, WhodidError
+from whodid.errors import InconsistentLog, InvalidParameter, MethodNotAllowed, WhodidError
 from whodid.metrics import Metrics
 from whodid.tokens import PREFIX, without_tokens
-from whodid.web.problems import problem
+from whodid.web.problems import problem, status_of
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +26,14 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]+")
 _LONGEST_AGENT = 512
 _LONGEST_TARGET = 2048
 _MOST_PARAMETERS = 100
+_MOST_ENCODED = 3
 
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+_NO_STORE = (b"cache-control", b"no-store")
+"""Unless a page says otherwise: no error does, so a tile that is not there yet is not taken for missing for long."""
 
 
 class _Random:
@@ -59,6 +62,8 @@ class Exchange:
         self.headers = _headers(scope["headers"])
         """By name, in lower case; a header that came more than once has its values with commas between them."""
         self.request_id: str = scope["whodid.request_id"]
+        self.parts: dict[str, str] = scope.get("whodid.parts", {})
+        """The variable parts of the page's path, by name."""
 
     @property
     def bearer(self) -> str | None:
@@ -84,12 +89,19 @@ class Exchange:
             raise InvalidParameter("the query must be like name=value&name=value, in percent-encoded UTF-8") from error
 
     @property
+    def path(self) -> str:
+        """The path: a page's own, however the caller wrote it; else as it came, but for what looks like a token.
+
+        A page's path with variable parts is as it came, too: it leads to the page in that one spelling only.
+        """
+        route: str | None = None if self.parts else self.scope.get("whodid.route")
+        path: str = route or self.scope["raw_path"].decode("ascii", "replace")
+        return _without_tokens(path)
+
+    @property
     def target(self) -> str:
-        """The path without ``/api``: a page's own, however the caller wrote it; else as it came."""
-        path: str = self.scope.get("whodid.route") or self.scope["raw_path"].decode("ascii", "replace")
-        if "%" in path and PREFIX in unquote(path):
-            path = quote(without_tokens(unquote(path)))
-        return without_tokens(path.removeprefix("/api")[:_LONGEST_TARGET]) or "/"
+        """The path without ``/api``, as a token use has it."""
+        return self.path.removeprefix("/api")[:_LONGEST_TARGET] or "/"
 
     @property
     def call(self) -> Call:
@@ -102,6 +114,18 @@ class Exchange:
             ip_address=_address(client[0]) if client else None,
             user_agent=_agent(self.headers.get("user-agent", "")),
         )
+
+
+def _without_tokens(path: str) -> str:
+    """The path with what looks like a token cut short, also where it is percent-encoded, or that once more."""
+    decoded = path
+    for _ in range(_MOST_ENCODED):
+        if "%" not in decoded:
+            break
+        decoded = unquote(decoded)
+        if PREFIX in decoded:
+            return quote(without_tokens(decoded))
+    return without_tokens(path)
 
 
 @lru_cache(maxsize=1024)
@@ -173,24 +197,40 @@ class Exchanges:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *headers]
+                given = message["headers"]
+                cached = any(name == b"cache-control" for name, _ in given)
+                message["headers"] = [*given, *headers] if cached else [*given, *headers, _NO_STORE]
             await send(message)
 
         try:
             await self._app(scope, receive, send_more)
         except WhodidError as error:
-            await problem(error)(scope, receive, send_more)
+            await _told(error, request_id)(scope, receive, send_more)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
             if status:
                 raise
-            internal = WhodidError(f"an internal error; the server's log tells more, under request id {request_id}")
-            await problem(internal)(scope, receive, send_more)
+            await problem(WhodidError(_see_log("an internal error", request_id)))(scope, receive, send_more)
         seconds = time.perf_counter() - began
         route = scope.get("whodid.route", "unknown")
         self._metrics.answered(scope["method"], route, status, seconds)
         if log.isEnabledFor(logging.DEBUG) or status >= 500:
             _log(scope, route, status, seconds)
+
+
+def _told(error: WhodidError, request_id: str) -> Response:
+    """The answer that tells an error; what is the server's own fault, in the log alone: it may name files."""
+    if status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
+        return problem(error)
+    told = without_tokens(error.message)
+    flaw = type(error) is WhodidError  # which nobody foresaw: so where it came from matters
+    log.error("a request failed: %s", told, extra={"request_id": request_id}, exc_info=error if flaw else None)
+    what = "the log contradicts what was signed of it" if isinstance(error, InconsistentLog) else "an internal error"
+    return problem(error, _see_log(what, request_id))
+
+
+def _see_log(what: str, request_id: str) -> str:
+    return f"{what}; the server's log tells more, under request id {request_id}"
 
 
 def _request_id(scope: Scope) -> str:

@@ -14,6 +14,7 @@ from whodid.errors import (
     InvalidEvents,
     InvalidRequest,
     MethodNotAllowed,
+    NotAcceptable,
     NotFound,
     StaleIdentity,
     Unauthenticated,
@@ -30,6 +31,7 @@ _STATUSES: dict[type[WhodidError], HTTPStatus] = {
     WhodidError: HTTPStatus.INTERNAL_SERVER_ERROR,
     InvalidRequest: HTTPStatus.BAD_REQUEST,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
     UnsupportedBody: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     InvalidEvents: HTTPStatus.UNPROCESSABLE_ENTITY,
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
@@ -47,13 +49,13 @@ def status_of(error: WhodidError) -> HTTPStatus:
     return next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
 
 
-def problem(error: WhodidError) -> Response:
-    """The answer that tells an error."""
+def problem(error: WhodidError, detail: str | None = None) -> Response:
+    """The answer that tells an error; with ``detail`` in place of its message, where that is not for callers."""
     status = status_of(error)
     content: dict[str, Any] = {
         "status": status.value,
         "title": status.phrase,
-        "detail": error.message,
+        "detail": detail or error.message,
         "code": error.code,
     }
     errors = _errors(error)

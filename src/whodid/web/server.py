@@ -94,6 +94,7 @@ async def _serve(service: Service, app: ASGIApp, listening: socket.socket, annou
         lambda: announce(f"Whodid serves {settings.store} at {_url(listening)} (Ctrl-C stops it)"),
     )
     try:
+        service.start()
         await server.serve([listening])
     finally:
         log.info("stopping: answering what was taken")

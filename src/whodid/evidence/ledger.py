@@ -1,0 +1,106 @@
+"""The ledger: what was signed, kept outside of the store, so that an old copy of the store can't hide it.
+
+A folder with one file for each account: its newest checkpoint that was signed, as it was handed out. Besides, the
+public host that logs are named after. Files are only ever replaced whole, and are on the disk before a signature
+leaves the process. Any number of processes may use it: whoever signs has the lock meanwhile.
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from whodid.errors import InvalidSetting, StoreUnavailable
+from whodid.records import is_name
+
+_SUFFIX: Final = ".checkpoint"
+_HOST: Final = "public-host"
+_LOCK: Final = ".lock"
+
+
+class Ledger:
+    """The folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use this folder; it is made when there is something to keep."""
+        self.folder = folder
+
+    def path(self, account: str) -> Path:
+        """The file of an account."""
+        assert is_name(account), "an account's name is safe as a file's name"
+        return self.folder / f"{account}{_SUFFIX}"
+
+    def accounts(self) -> list[str]:
+        """The accounts of which a checkpoint was signed."""
+        return sorted(file.name.removesuffix(_SUFFIX) for file in self.folder.glob(f"*{_SUFFIX}"))
+
+    def newest(self, account: str) -> str | None:
+        """The newest checkpoint of an account that was signed, as a note. Raises ``StoreUnavailable``."""
+        return self._read(self.path(account))
+
+    def keep(self, account: str, note: str) -> None:
+        """Keep a checkpoint that was signed, durably. Raises ``StoreUnavailable``."""
+        self._write(self.path(account), note)
+
+    def public_host(self, wanted: str) -> str | None:
+        """The host that logs are named after: ``wanted``, which is kept; if that is empty, the one that was kept."""
+        path = self.folder / _HOST
+        kept = (self._read(path) or "").strip()
+        if wanted and wanted != kept:
+            self._write(path, f"{wanted}\n")
+        return wanted or kept or None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from signing."""
+        with self._telling_errors(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _read(self, path: Path) -> str | None:
+        with self._telling_errors(path):
+            try:
+                return path.read_bytes().decode("utf-8", "replace")
+            except FileNotFoundError:
+                return None
+
+    def _write(self, path: Path, text: str) -> None:
+        with self._telling_errors(path):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=self.folder)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    @contextlib.contextmanager
+    def _telling_errors(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{path}, which keeps what was signed, can't be used: {error.strerror}", retry_after_seconds=5
+            ) from error
+
+
+def ledger_at(folder: str, store_path: Path | None) -> Ledger:
+    """The ledger of a store: at ``folder``, or beside the store's file. Raises ``InvalidSetting``."""
+    if folder:
+        return Ledger(Path(folder))
+    if store_path is None:
+        raise InvalidSetting("signed_dir must name a folder: the store is no file that it could be kept beside")
+    return Ledger(store_path.with_name(f"{store_path.name}.signed"))

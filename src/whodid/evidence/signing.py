@@ -1,0 +1,144 @@
+"""Signing: from the head of a log to a checkpoint. Never signs a head that contradicts what was signed before.
+
+What was signed is kept in two places before anybody sees it: the ledger, outside of the store, and the store. A head
+is signed only if the log of each of them is proven to be its beginning, with hashes out of the store. So an old copy
+of the store, put back, is noticed, and one that was tampered with, too.
+"""
+
+import asyncio
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from whodid.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, sign_checkpoint
+from whodid.errors import InconsistentLog, InvalidEvidence, InvalidSetting, NotFound
+from whodid.evidence.keyring import Keyring
+from whodid.evidence.ledger import Ledger
+from whodid.evidence.proving import check_growth
+from whodid.notes import Note, Verifier
+from whodid.store.base import Account, KeptCheckpoint, Standing, Store
+
+log = logging.getLogger(__name__)
+
+DEFAULT_HOST: Final = "localhost"
+FRESH_SECONDS: Final = 1.0
+"""A log that grows is signed anew no more often than this, unless a newer entry is asked for."""
+
+_HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*", re.ASCII).fullmatch
+
+
+@dataclass(slots=True)
+class _Known:
+    """The newest checkpoint of an account, and when its log was looked at."""
+
+    signed: SignedCheckpoint
+    looked_at: float
+
+
+class Signer:
+    """Signs the heads of all logs of a store. Lives in one event loop; other processes may sign at the same time."""
+
+    def __init__(
+        self, store: Store, keyring: Keyring, ledger: Ledger, *, host: str, monotonic: Callable[[], float]
+    ) -> None:
+        """``host`` is the public host, or empty for the one that was given before. Raises ``InvalidSetting``."""
+        if host and _HOST(host) is None:
+            raise InvalidSetting(
+                f"public_host must be a host like audit.acme.example or localhost:8600, without https://, not {host!r}"
+            )
+        self._store = store
+        self._keyring = keyring
+        self._ledger = ledger
+        self._host = ledger.public_host(host) or DEFAULT_HOST
+        self._monotonic = monotonic
+        self._known: dict[str, _Known] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def origin(self, account: str) -> str:
+        """The name of an account's log: its URL without scheme."""
+        return f"{self._host}/log/{account}"
+
+    def verifiers(self, account: str) -> list[Verifier]:
+        """The keys of an account's checkpoints: the one that signs first, then those that did."""
+        return self._keyring.current().verifiers(self.origin(account))
+
+    async def newest(self, account: str, *, covering: int = 0) -> SignedCheckpoint:
+        """A signed checkpoint of the account's log of at least ``covering`` entries: the head's, a second old at most.
+
+        Raises ``NotFound``, ``InconsistentLog`` or ``StoreUnavailable``.
+        """
+        async with self._locks[account]:
+            known = self._known.get(account)
+            now = self._monotonic()
+            if known and known.signed.checkpoint.size >= covering and now - known.looked_at < FRESH_SECONDS:
+                return known.signed
+            signed = await self._sign(account)
+            assert signed.checkpoint.size >= covering, "nobody asks for what is not in the log yet"
+            self._known[account] = _Known(signed, now)
+            return signed
+
+    async def covering(self, account: str, size: int) -> SignedCheckpoint:
+        """A signed checkpoint of at least ``size`` entries, however old; raises what ``newest`` does."""
+        known = self._known.get(account)
+        if known and known.signed.checkpoint.size >= size and known.signed.signer == self.verifiers(account)[0]:
+            return known.signed
+        return await self.newest(account, covering=size)
+
+    async def examine(self, account: Account) -> None:
+        """Raise ``InconsistentLog`` where the account's log contradicts what was signed. Nothing is signed."""
+        for earlier in await self._earlier(account):
+            await self._compare(account, earlier)
+
+    async def _sign(self, name: str) -> SignedCheckpoint:
+        while True:
+            account = await self._store.account(name)
+            if account is None:
+                raise NotFound(f"there is no account {name!r}")
+            before = self._ledger.newest(name)
+            earlier = await self._earlier(account)
+            for one in earlier:
+                await self._compare(account, one)
+            keys = self._keyring.current()
+            head = Checkpoint(self.origin(name), account.frontier.size, account.frontier.root())
+            same = [one for one in earlier if one == before and Checkpoint.parse(Note.parse(one).text) == head]
+            if same and (signed := self._signed_so(same[0], keys.verifiers(head.origin)[:1])):
+                return signed
+            signed = sign_checkpoint(head, keys.private)
+            if await asyncio.to_thread(self._keep, name, before, str(signed.note)):
+                await self._store.keep([KeptCheckpoint(account.no, Standing.SIGNED, head.size, str(signed.note))])
+                return signed
+
+    def _keep(self, account: str, before: str | None, note: str) -> bool:
+        """Keep what was signed, unless another process has signed since ``before`` was read."""
+        with self._ledger.lock():
+            if self._ledger.newest(account) != before:
+                return False
+            self._ledger.keep(account, note)
+            return True
+
+    async def _earlier(self, account: Account) -> list[str]:
+        """What was signed before, as ledger and store have it."""
+        kept = await self._store.checkpoint(account.no, Standing.SIGNED)
+        notes = [self._ledger.newest(account.name), kept.note if kept else None]
+        return [note for note in dict.fromkeys(notes) if note is not None]
+
+    async def _compare(self, account: Account, note: str) -> None:
+        """Raise ``InconsistentLog`` unless the log begins with that of an earlier checkpoint."""
+        try:
+            await check_growth(self._store, account, Checkpoint.parse(Note.parse(note).text))
+        except (InvalidEvidence, InconsistentLog) as error:
+            raise InconsistentLog(
+                f"{error.message}. No further checkpoint of it is signed. What was signed is in "
+                f"{self._ledger.path(account.name)}, and in the store. Put back the newest copy of the store; "
+                "docs/howto/operate.md, 'When entries are lost', says what to do if there is none"
+            ) from error
+
+    def _signed_so(self, note: str, keys: list[Verifier]) -> SignedCheckpoint | None:
+        """The checkpoint of a note that the key which signs now has signed."""
+        try:
+            return open_checkpoint(note, keys)
+        except InvalidEvidence:
+            return None
