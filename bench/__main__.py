@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.batches import measure_batches
+from bench.evidence import measure_evidence
 from bench.filling import fill_stores
 from bench.machine import describe, this_machine
 from bench.options import RESULTS, Options, parse_options
@@ -39,12 +40,14 @@ def _measure(options: Options, folder: Path) -> list[Figure]:
         figures += measure_batches(options, folder)
     if "singles" in options.parts:
         figures += measure_singles(options, folder)
-    if "reading" in options.parts or "size" in options.parts:
+    if {"reading", "size", "evidence"} & set(options.parts):
         stores = asyncio.run(fill_stores(folder, options.sizes))
         if "size" in options.parts:  # first: reading leaves token uses behind
             figures += measure_size(stores)
         if "reading" in options.parts:
             figures += measure_reading(options, stores)
+        if "evidence" in options.parts:
+            figures += measure_evidence(options, folder, stores)
     return figures
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 
-PARTS = ("batches", "singles", "reading", "size")
+PARTS = ("batches", "singles", "reading", "size", "evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Options:
     seconds: float
     """How long one round of single events, and of echoes, lasts."""
     calls: int
-    """How many reading calls of each form are made at each size."""
+    """How many reading calls of each form, and proofs, are made at each size."""
     store_dir: Path | None
     json_file: Path
 
@@ -40,9 +40,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--only", type=_parts, default=PARTS, metavar="PART,…", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--sizes", type=_sizes, metavar="N,…", help="events stored (100000,1000000,5000000)")
     parser.add_argument("--batch-events", type=int, metavar="N", help="events a round of batches records (1000000)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of batches and singles (3)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of batches, singles and evidence (3)")
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a round of singles (4)")
-    parser.add_argument("--calls", type=int, metavar="N", help="reading calls of each form and size (200)")
+    parser.add_argument("--calls", type=int, metavar="N", help="reading calls of each form and size, and proofs (200)")
     parser.add_argument("--store-dir", type=Path, metavar="DIR", help="where stores are made (beside the results)")
     parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", metavar="FILE", help="the result's file")
     given = parser.parse_args(arguments)

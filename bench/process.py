@@ -21,9 +21,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Server(AbstractContextManager["Server"]):
     """A server of one store, in a process of its own, ready to be called."""
 
-    def __init__(self, file: Path, *, behind_ms: int = 0) -> None:
+    def __init__(self, file: Path, *, behind_ms: int = 0, public_log: bool = False) -> None:
+        arguments = ["--store", store_url(file), "--behind-ms", str(behind_ms)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.server", "--store", store_url(file), "--behind-ms", str(behind_ms)],
+            [sys.executable, "-m", "bench.server", *arguments, *(["--public-log"] if public_log else [])],
             cwd=_ROOT,
             stdout=subprocess.PIPE,
             text=True,
