@@ -370,6 +370,14 @@ def test_a_mistyped_verifier_key_is_refused(wrong: str, says: str) -> None:
         Verifier.parse(wrong)
 
 
+@pytest.mark.parametrize("typed", [b"\x01" + bytes(32), b"\x01", b"\x05" + bytes(32)])
+def test_what_is_wrong_about_a_verifier_key_is_said_without_control_characters(typed: bytes) -> None:
+    """A terminal may obey those that a name brings along."""
+    with pytest.raises(InvalidEvidence, match="no control characters") as refused:
+        Verifier.parse(f"\x1b[31mexample.com\x9b+00000000+{b64encode(typed).decode()}")
+    assert str(refused.value).isprintable()
+
+
 @given(others=st.lists(signatures, max_size=6), place=st.integers(0, 6))
 def test_signatures_of_unknown_keys_are_ignored(others: list[Signature], place: int) -> None:
     """Whoever says to have signed, and whatever that is, before or after the one that is known."""
@@ -413,6 +421,13 @@ def test_a_bad_signature_of_a_known_key_spoils_the_note() -> None:
             note = Note.parse(str(Note(TEXT, signed)))
             with pytest.raises(InvalidEvidence, match=f"the signature of {NAME}"):
                 note.signed_by([LOG])
+
+
+@pytest.mark.parametrize("length", [1, 63, 65, 72, 128])
+def test_a_signature_of_another_length_is_told_its_length(length: int) -> None:
+    """An Ed25519 signature has 64 bytes."""
+    with pytest.raises(InvalidEvidence, match=f"the signature of {NAME} has {length} bytes, not 64"):
+        LOG.check(TEXT, Signature(NAME, LOG.key_id, bytes(length)))
 
 
 def test_a_signer_is_named_once() -> None:

@@ -174,7 +174,6 @@ def _push(subtrees: list[tuple[int, bytes]], position: int, height: int, root: b
     """Add the subtree that begins at leaf ``position``: with its left sibling, if that is the last, it makes one."""
     while position >> height & 1 and subtrees and subtrees[-1][0] == height:
         root = hash_node(subtrees.pop()[1], root)
-        position -= 1 << height
         height += 1
     subtrees.append((height, root))
 

@@ -17,7 +17,7 @@ def _change(acme: Whodid, statement: str) -> None:
 def test_a_sound_store_is_told_sound(acme: Whodid) -> None:
     """With how much there is in it."""
     _fill(acme)
-    assert acme("verify-store").out == "the store is sound: 1 account, 4 entries, no checkpoint was signed yet\n"
+    assert acme("verify-store").out == "the store is sound: 1 account, 4 entries, nothing signed yet\n"
     assert acme("verify-store", "--json").json == {
         "sound": True,
         "accounts": 1,

@@ -149,7 +149,7 @@ async def test_an_old_copy_that_has_grown_since_is_not_signed_for(
         with pytest.raises(InconsistentLog, match="is not the one whose checkpoint of 301 entries was signed"):
             await signer.newest("org-acme")
         with pytest.raises(InconsistentLog):
-            await signer.examine(account_of(await old.account("org-acme")))
+            await signer.examine("org-acme")
     await old.close()
 
 
@@ -283,9 +283,3 @@ def tamper(path: Path, statement: str) -> None:
     connection.execute(statement)
     assert connection.changes() > 0
     connection.close()
-
-
-def account_of(account: Account | None) -> Account:
-    """The account, which there is."""
-    assert account is not None
-    return account

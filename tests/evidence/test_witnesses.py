@@ -46,7 +46,7 @@ from whodid.evidence.witnesses import (
     read_reply,
 )
 from whodid.merkle import hash_leaf, hash_node
-from whodid.notes import Note
+from whodid.notes import Note, Verifier
 from whodid.proofs import Subtree, consistency_path
 
 ORIGIN = "localhost/log/org-acme"
@@ -377,6 +377,14 @@ def test_a_note_has_no_more_signatures_than_everybody_must_take(tmp_path: Path) 
     assert len(parse_witnesses(",".join(texts[:15]))) == 15
     with pytest.raises(InvalidSetting, match="at most 15, not 16"):
         parse_witnesses(",".join(texts))
+
+
+def test_one_key_is_one_witness(peer: Witness) -> None:
+    """A cosignature does not commit to its maker's name: under two names, one witness would count as two."""
+    ours = Verifier.parse(peer.vkey)
+    other = Verifier("another.example", ours.public_key, ours.type)
+    with pytest.raises(InvalidSetting, match="keys that differ"):
+        parse_witnesses(f"https://w.example {ours}, https://v.example {other}")
 
 
 # The courier.

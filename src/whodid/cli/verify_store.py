@@ -47,9 +47,8 @@ async def verify_store(
     elif findings:
         _show(findings)
     else:
-        noun = "account" if accounts == 1 else "accounts"
-        signed = "no checkpoint was signed yet" if not checkpoints else f"{checkpoints} signed checkpoints hold"
-        say(f"the store is sound: {accounts} {noun}, {entries} entries, {signed}")
+        signed = f"{_counted(checkpoints, 'signed checkpoint')} compared" if checkpoints else "nothing signed yet"
+        say(f"the store is sound: {_counted(accounts, 'account')}, {entries} entries, {signed}")
     return 1 if findings else 0
 
 
@@ -74,4 +73,8 @@ def _show(findings: list[Finding]) -> None:
         ("account", "seq", "problem"),
         [(found.account, "-" if found.seq is None else str(found.seq), found.problem) for found in findings],
     )
-    complain(f"the store is not sound: {len(findings)} findings")
+    complain(f"the store is not sound: {_counted(len(findings), 'finding')}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from whodid.checkpoint import SignedCheckpoint
-from whodid.errors import InconsistentLog, NotFound
+from whodid.errors import InconsistentLog
 from whodid.evidence.ledger import Ledger
 from whodid.evidence.signing import FRESH_SECONDS, Signer
 from whodid.store.base import Store
@@ -78,20 +78,13 @@ class Examiner:
                 f"the log of {account} is not there, but a checkpoint of it was signed ({path}): all is missing",
             )
 
-    async def _examine(self, name: str) -> None:
-        # Looked at twice: a log that grows and is signed while it is looked at may seem to contradict itself.
-        for last_look in (False, True):
-            account = await self._store.account(name)
-            if account is None:
-                raise NotFound(f"there is no account {name!r}")
-            try:
-                await self._signer.examine(account)
-            except InconsistentLog as error:
-                if last_look:
-                    self._found(name, error.message)
-            else:
-                self._agreed(name)
-                return
+    async def _examine(self, account: str) -> None:
+        try:
+            await self._signer.examine(account)
+        except InconsistentLog as error:
+            self._found(account, error.message)
+        else:
+            self._agreed(account)
 
     def _found(self, account: str, how: str) -> None:
         if account not in self._contradictions:

@@ -11,11 +11,11 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from whodid.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, sign_checkpoint
 from whodid.errors import InconsistentLog, InvalidEvidence, InvalidSetting, NotFound
-from whodid.evidence.keyring import Keyring
+from whodid.evidence.keyring import Keyring, Keys
 from whodid.evidence.ledger import Ledger
 from whodid.evidence.proving import check_growth
 from whodid.notes import Note, Verifier
@@ -36,6 +36,13 @@ class _Known:
 
     signed: SignedCheckpoint
     looked_at: float
+
+
+class _Examined(NamedTuple):
+    """An account whose log does not contradict what was signed, and the newest checkpoint in the ledger."""
+
+    account: Account
+    newest: str | None
 
 
 class Signer:
@@ -87,27 +94,33 @@ class Signer:
             return known.signed
         return await self.newest(account, covering=size)
 
-    async def examine(self, account: Account) -> None:
-        """Raise ``InconsistentLog`` where the account's log contradicts what was signed. Nothing is signed."""
-        for earlier in await self._earlier(account):
-            await self._compare(account, earlier)
+    async def examine(self, name: str) -> None:
+        """Raise ``InconsistentLog`` where an account's log contradicts what was signed. Nothing is signed."""
+        await self._examine(name)
+
+    async def _examine(self, name: str) -> _Examined:
+        found = await self._store.account(name)
+        if found is None:
+            raise NotFound(f"there is no account {name!r}")
+        newest = self._ledger.newest(name)
+        kept = await self._store.checkpoint(found.no, Standing.SIGNED)
+        # The head is read after what was signed: a log that grows, and is signed, meanwhile contradicts nothing.
+        account = await self._store.account(name)
+        assert account is not None, "accounts stay"
+        for note in {newest, kept.note if kept else None}:
+            if note is not None:
+                await self._compare(account, note)
+        return _Examined(account, newest)
 
     async def _sign(self, name: str) -> SignedCheckpoint:
         while True:
-            account = await self._store.account(name)
-            if account is None:
-                raise NotFound(f"there is no account {name!r}")
-            before = self._ledger.newest(name)
-            earlier = await self._earlier(account)
-            for one in earlier:
-                await self._compare(account, one)
+            account, newest = await self._examine(name)
             keys = self._keyring.current()
             head = Checkpoint(self.origin(name), account.frontier.size, account.frontier.root())
-            same = [one for one in earlier if one == before and Checkpoint.parse(Note.parse(one).text) == head]
-            if same and (signed := self._signed_so(same[0], keys.verifiers(head.origin)[:1])):
+            if newest is not None and (signed := self._signed_so(newest, head, keys)):
                 return signed
             signed = sign_checkpoint(head, keys.private)
-            if await asyncio.to_thread(self._keep, name, before, str(signed.note)):
+            if await asyncio.to_thread(self._keep, name, newest, str(signed.note)):
                 await self._store.keep([KeptCheckpoint(account.no, Standing.SIGNED, head.size, str(signed.note))])
                 return signed
 
@@ -118,12 +131,6 @@ class Signer:
                 return False
             self._ledger.keep(account, note)
             return True
-
-    async def _earlier(self, account: Account) -> list[str]:
-        """What was signed before, as ledger and store have it."""
-        kept = await self._store.checkpoint(account.no, Standing.SIGNED)
-        notes = [self._ledger.newest(account.name), kept.note if kept else None]
-        return [note for note in dict.fromkeys(notes) if note is not None]
 
     async def _compare(self, account: Account, note: str) -> None:
         """Raise ``InconsistentLog`` unless the log begins with that of an earlier checkpoint."""
@@ -136,9 +143,10 @@ class Signer:
                 "docs/howto/operate.md, 'When entries are lost', says what to do if there is none"
             ) from error
 
-    def _signed_so(self, note: str, keys: list[Verifier]) -> SignedCheckpoint | None:
-        """The checkpoint of a note that the key which signs now has signed."""
+    def _signed_so(self, note: str, head: Checkpoint, keys: Keys) -> SignedCheckpoint | None:
+        """The checkpoint of a note, if it is that of this head, and the key that signs now has signed it."""
         try:
-            return open_checkpoint(note, keys)
+            signed = open_checkpoint(note, keys.verifiers(head.origin)[:1])
         except InvalidEvidence:
             return None
+        return signed if signed.checkpoint == head else None

@@ -205,6 +205,8 @@ def parse_witnesses(text: str) -> list[Witness]:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InvalidSetting(f"witnesses must have names that differ; there are two of {twice[0]}")
+    if len({witness.verifier.public_key for witness in witnesses}) < len(witnesses):
+        raise InvalidSetting("witnesses must have keys that differ: one key under two names is one witness")
     return witnesses
 
 

@@ -65,7 +65,7 @@ def check_root(earlier: Checkpoint, root: bytes) -> None:
     """Check that the entries that an earlier checkpoint was of still have its root. Raises ``Contradiction``."""
     if earlier.root != root:
         raise Contradiction(
-            f"the log signed another root for {counted(earlier.size)} than they have now: "
+            f"the log signed another root for {counted(earlier.size)} than it has now: "
             "entries were changed or taken away since"
         )
 
