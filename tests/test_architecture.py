@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 # Imports point up this list only: a module may import what stands before it.
 ORDER = (
     "errors",
+    "durable",
     "config",
     "logs",
     "records",

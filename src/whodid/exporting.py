@@ -1,12 +1,11 @@
 """Exporting: an account's records as NDJSON, oldest first, each line the record's exact bytes; and files for them."""
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from whodid.durable import replacing
 from whodid.errors import InvalidParameter
 from whodid.records import Kind
 from whodid.store.base import Store
@@ -46,22 +45,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             with path.open("wb") as file:
                 yield file
         else:
-            yield from _replacing(path.resolve())
+            with replacing(path.resolve()) as file:
+                yield file
     except BrokenPipeError:
         raise
     except OSError as error:
         raise InvalidParameter(f"can't write {path}: {error.strerror}") from error
-
-
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

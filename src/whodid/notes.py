@@ -31,6 +31,20 @@ _PUBLIC_KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
 _TIME_BYTES = 8
 
+# The second coordinates of the points whose order divides 8, each with its forms beyond the field's size 2^255 - 19. A
+# signature "of" such a key says nothing: anybody can make one.
+_SMALL_ORDER: Final = frozenset(
+    (
+        0,
+        1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+        (1 << 255) - 20,
+        (1 << 255) - 19,
+        (1 << 255) - 18,
+    )
+)
+
 
 class SignatureType(enum.IntEnum):
     """What a key signs, and how."""
@@ -66,6 +80,10 @@ class Verifier:
         check_key_name(self.name)
         if len(self.public_key) != _PUBLIC_KEY_BYTES:
             raise InvalidEvidence(f"an Ed25519 public key has {_PUBLIC_KEY_BYTES} bytes, not {len(self.public_key)}")
+        if int.from_bytes(self.public_key, "little") & (1 << 255) - 1 in _SMALL_ORDER:
+            raise InvalidEvidence(
+                f"the public key of {self.name} is none that anybody keeps: everyone can sign with it"
+            )
 
     @property
     def key_id(self) -> bytes:

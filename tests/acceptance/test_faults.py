@@ -61,7 +61,7 @@ class Space:
 
 
 class SmallDisk:
-    """A filesystem of 6 MB, and a file on it that takes what is left."""
+    """A filesystem of 24 MB, and a file on it that takes what is left: so that what is freed later is enough."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,7 +83,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A real full disk, where the machine lets us mount one; elsewhere the limit of the process stands in for it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"only root may mount a small disk ({mounted.stderr.strip()}); the test with a limit ran instead")

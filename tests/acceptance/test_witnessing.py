@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.running import ACTIONS, DEADLINE_SECONDS, Running, Tenant, eventually, open_tenant, run
+from tests.acceptance.running import ACTIONS, DEADLINE_SECONDS, Running, Tenant, eventually, open_tenant, problem, run
 from tests.building import action
 from tests.cli.running import Whodid
 from tests.witnessing import Handler, WitnessServer, said, witness_server
@@ -225,6 +225,26 @@ def test_an_old_copy_of_the_store_is_told_in_the_log_as_soon_as_the_server_start
         assert "are missing, as in an old copy of the store" in line["message"]
         assert server.metrics()["whodid_inconsistent_logs"] == 1
         assert server.get(f"/log/{ORG}/checkpoint").status >= 500
+
+
+def test_a_ledger_that_can_not_be_used_is_told_to_the_operator_and_no_path_of_it_to_callers(folder: Path) -> None:
+    """An error in the log, once and not with each request. As soon as it can be used, checkpoints are signed again."""
+    ledger = folder / "whodid.db.signed"
+    with witnessed(folder) as tenant:
+        checkpoint = f"/log/{ORG}/checkpoint"
+        assert tenant.server.get(checkpoint).status == 200
+        ledger.rename(folder / "aside")
+        ledger.write_text("no folder")
+        eventually("it is refused", lambda: tenant.server.get(checkpoint).status == 503)
+        for _ in range(5):
+            told = problem(tenant.server.get(checkpoint), 503, "the server's log tells more")
+            assert told["code"] == "store_unavailable"
+            assert "/" not in told["detail"]
+        (alarm,) = [line for line in tenant.server.log if line["level"] == "error"]
+        assert f"{ledger / ORG}.checkpoint, which keeps what was signed, can't be used: " in alarm["message"]
+        ledger.unlink()
+        (folder / "aside").rename(ledger)
+        eventually("it is signed again", lambda: tenant.server.get(checkpoint).status == 200)
 
 
 def sign_wrongly(handler: Handler) -> None:

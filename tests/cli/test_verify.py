@@ -1,14 +1,21 @@
 """``whodid verify`` as an auditor runs it: on files, on a served log, without a store."""
 
+import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.cli.running import Whodid
 from tests.verify.building import ACCOUNT, Log, Witness, base64, compact, key_of, packed
 from tests.verify.serving import Server, serving
+
+from whodid.cli.output import UsageError
+from whodid.cli.verify_inputs import read_trust
+from whodid.notes import Note, Signature, Verifier
 
 LOG = Log.of(300)
 KEY = str(LOG.verifier)
@@ -78,6 +85,69 @@ def test_programs_get_one_object(auditor: Whodid) -> None:
     assert auditor("verify", forged, "--key", KEY, "--json", status=1).json["checkpoint"] is None
 
 
+def about(auditor: Whodid, *line: str, status: int = 0) -> tuple[object, ...]:
+    """What the evidence is about, as programs are told."""
+    told = auditor("verify", *line, "--key", KEY, "--json", status=status).json
+    return tuple(told[key] for key in ("claim", "account", "from", "to", "entry"))
+
+
+def test_programs_are_told_what_was_verified(auditor: Whodid, server: Server) -> None:
+    """Of a bundle the range of its entries, of a proof its entry; no claim unless all of it was verified."""
+    claim = f"entries 3 to 14 of {ACCOUNT} are those of the log of 20 entries that {LOG.origin} signed"
+    assert about(auditor, "bundle.gz") == (claim, ACCOUNT, 3, 15, None)
+    claim = f"this record is entry 17 of {ACCOUNT}, in the log that {LOG.origin} signed"
+    assert about(auditor, "proof.json") == (claim, ACCOUNT, None, None, 17)
+    claim = f"the log of {ACCOUNT} is what {LOG.origin} signed"
+    assert about(auditor, "--url", server.url) == (claim, ACCOUNT, None, None, None)
+    cut_off = auditor.write("short", packed(LINES[:6]))
+    assert about(auditor, cut_off, status=1) == (None, ACCOUNT, 3, 15, None)
+    forged = auditor.write("forged", packed(Log.of(20, key=key_of("forger")).lines()))
+    assert about(auditor, forged, status=1) == (None,) * 5
+
+
+def test_a_bundle_of_nothing_says_so(auditor: Whodid) -> None:
+    """It is true; whoever needs entries says which, and then it fails."""
+    empty = auditor.write("empty", packed(LOG.lines(0, 0, 20)))
+    assert auditor("verify", empty, "--key", KEY).out.splitlines()[-1] == (
+        f"verified: no entries (from 0 on) of {ACCOUNT}: "
+        f"the bundle has none of the log of 20 entries that {LOG.origin} signed"
+    )
+    for demand in (["--from", "0"], ["--to", "1"], ["--from", "0", "--to", "20"]):
+        told = auditor("verify", empty, "--key", KEY, *demand, status=1).out
+        assert told.splitlines()[-1] == "NOT VERIFIED: step 4 (entries) failed, at entry 0"
+
+
+def test_a_bundle_must_have_the_entries_that_are_asked_for(auditor: Whodid) -> None:
+    """From one number up to another, exclusive; without the latter, to the end of what was signed."""
+    check = ("verify", "bundle.gz", "--key", KEY)
+    auditor(*check, "--from", "3", "--to", "15")
+    auditor(*check, "--from", "7", "--to", "8")
+    assert "not all from 3 to 15, which" in auditor(*check, "--from", "3", "--to", "16", status=1).out
+    assert "not all from 3 on, which" in auditor(*check, "--from", "3", status=1).out
+    assert "not all from 0 to 14, which" in auditor(*check, "--to", "15", status=1).out
+
+
+@given(name=st.text(max_size=20), key=st.binary(max_size=40), key_id=st.none() | st.text(max_size=8))
+def test_no_key_is_too_odd(name: str, key: bytes, key_id: str | None) -> None:
+    """Any type, any length, no point of the curve: it is trusted as a key that signs nothing, or refused as usage."""
+    made = hashlib.sha256(name.encode(errors="replace") + b"\n" + key).hexdigest()[:8]
+    text = f"{name}+{made if key_id is None else key_id}+{base64(key)}"
+    for keys in (([text], None), ([KEY], [text])):
+        with suppress(UsageError):
+            assert text in map(str, (*read_trust(*keys).keys, *read_trust(*keys).witnesses))
+
+
+@pytest.mark.parametrize("point", [b"\xff" * 32, b"\x02" + bytes(31), b"\x07" * 32])
+def test_a_key_that_is_no_point_of_the_curve_signs_nothing(auditor: Whodid, point: bytes) -> None:
+    """It may have the log's name, and a signature that says that it is of it."""
+    key = Verifier(LOG.origin, point)
+    assert "step 2 (signature) failed" in auditor("verify", "bundle.gz", "--key", str(key), status=1).out
+    note = Note.parse(LOG.note(20)).with_signatures([Signature(LOG.origin, key.key_id, bytes(64))])
+    header = json.loads(LINES[0]) | {"checkpoint": str(note)}
+    forged = auditor.write("forged", packed([compact(header), *LINES[1:]]))
+    assert "is not good" in auditor("verify", forged, "--key", str(key), status=1).out
+
+
 def test_a_bundle_may_come_through_a_pipe(auditor: Whodid) -> None:
     """Packed or not; and options may stand before the file."""
     assert auditor("verify", "--key", KEY, "-", stdin=packed(LINES)).status == 0
@@ -121,6 +191,12 @@ WRONG = {
     "verify proof.txt --key log.key --record record --salt AAAA": "16 bytes",
     "verify --url ftp://audit.example.com/log/a --key log.key": "URL",
     "verify --url https://audit.example.com/log/a --key log.key --salt AAAA": "proof file",
+    "verify --url https://audit.example.com/log/a --key log.key --from 0": "a bundle must have",
+    "verify proof.json --key log.key --to 5": "a bundle must have",
+    "verify bundle.gz --key log.key --from 5 --to 5": "--from must be before --to",
+    "verify bundle.gz --key log.key --from=-1": "numbers of entries",
+    "verify bundle.gz --key log.key --to 0": "--from must be before --to",
+    "verify bundle.gz --key log.key --from x": "--from",
     "verify --nope --key log.key": "--nope",
 }
 
@@ -250,11 +326,18 @@ def test_a_served_log_is_verified_and_followed(auditor: Whodid, server: Server) 
     assert "the log only grew, from 200 to 300 entries" in grown.out
     assert steps(grown.out)[5] == "6. passed"
     assert state.read_text() == LOG.note(300)
-    server.size = 299
-    shrunk: Any = auditor(*check, "--json", status=1)
-    assert (shrunk.json["verdict"], shrunk.json["contradicted"]) == ("failed", True)
+    server.size = 299  # a reply from a cache, say
+    assert "try again" in auditor(*check, status=1).out
+    assert not (auditor.folder / "state.contradiction").exists()
+    late = auditor(*check, "--json", status=1).json
+    assert (late["verdict"], late["contradicted"], late["claim"]) == ("failed", False, None)
+    assert late["checkpoint"]["note"] == LOG.note(299)
     assert state.read_text() == LOG.note(300)
-    assert (auditor.folder / "state.contradiction").read_text() == LOG.note(299)
+    server.odd["checkpoint"] = lambda answer: answer.send(200, LOG.fork(0).note(300).encode())
+    forked = auditor(*check, "--json", status=1).json
+    assert (forked["verdict"], forked["contradicted"]) == ("failed", True)
+    assert (auditor.folder / "state.contradiction").read_text() == LOG.fork(0).note(300)
+    assert state.read_text() == LOG.note(300)
 
 
 def test_a_log_that_does_not_answer_changes_nothing(auditor: Whodid, server: Server) -> None:

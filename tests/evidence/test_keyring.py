@@ -68,9 +68,11 @@ def test_a_rotated_key_signs_and_the_old_one_is_listed_for_checking(tmp_path: Pa
     """The private half of the old key is gone; its public half, and when it was retired, stay, newest first."""
     keyring = Keyring.open(tmp_path / "key", make=True)
     first = keyring.current()
-    keyring.replace(first.rotated(1_000))
-    second = keyring.current()
-    keyring.replace(second.rotated(2_000))
+    with keyring.rotation(1_000) as second:
+        assert keyring.current() == first
+    assert keyring.current().public_key == second.public_key
+    with keyring.rotation(2_000):
+        pass
     third = Keyring.open(tmp_path / "key", make=False).current()
     assert third.retired == (RetiredKey(second.public_key, 2_000), RetiredKey(first.public_key, 1_000))
     assert [one.public_key for one in third.verifiers(ORIGIN)] == [
@@ -85,7 +87,8 @@ def test_a_rotated_key_signs_and_the_old_one_is_listed_for_checking(tmp_path: Pa
 def test_a_running_server_follows_a_rotation(tmp_path: Path) -> None:
     """What another process put into the file is used from then on."""
     here, there = Keyring.open(tmp_path / "key", make=True), Keyring.open(tmp_path / "key", make=False)
-    there.replace(there.current().rotated(1_000))
+    with there.rotation(1_000):
+        pass
     assert here.current().public_key == there.current().public_key
     signature = sign_text("text\n", ORIGIN, here.current().private)
     there.current().verifiers(ORIGIN)[0].check("text\n", signature)
@@ -143,3 +146,40 @@ def test_a_key_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="can't read the signing key"):
         Keyring.open(tmp_path / "key", make=False)
     assert not (tmp_path / "key").exists()
+
+
+def test_a_rotation_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """The old key goes on signing, and no new one lies about."""
+    keyring = Keyring.open(tmp_path / "key", make=True)
+    before = keyring.path.read_bytes()
+    with pytest.raises(RuntimeError, match="the logs can't be written"), keyring.rotation(1_000):
+        raise RuntimeError("the logs can't be written")
+    assert keyring.path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["key"]
+
+
+def test_two_rotations_at_once_are_one(tmp_path: Path) -> None:
+    """The second process is told that another one is at it."""
+    here, there = Keyring.open(tmp_path / "key", make=True), Keyring.open(tmp_path / "key", make=False)
+    with (
+        here.rotation(1_000) as rotated,
+        pytest.raises(InvalidSetting, match="another process is rotating"),
+        there.rotation(1_000),
+    ):
+        pass
+    assert there.current().public_key == rotated.public_key
+    assert len(there.current().retired) == 1
+
+
+def test_a_rotated_key_stays_where_it_is_and_who_may_read_it_may_still(tmp_path: Path) -> None:
+    """A link to it is no file of its own, and its mode is kept."""
+    real, link = tmp_path / "secrets" / "key", tmp_path / "key"
+    Keyring.open(real, make=True)
+    real.chmod(0o640)
+    link.symlink_to(real)
+    before = real.read_bytes()
+    with Keyring.open(link, make=False).rotation(1_000):
+        pass
+    assert link.is_symlink()
+    assert real.read_bytes() != before
+    assert real.stat().st_mode & 0o777 == 0o640

@@ -299,7 +299,8 @@ async def test_what_was_published_under_another_name_or_key_no_longer_counts(sce
         await publishing.round()
         assert shows(await publishing.published(account.no, account.name)) == (3, ["w1", "w2"])
         if change == "key":
-            scene.keyring.replace(scene.keyring.current().rotated(scene.clock()))
+            with scene.keyring.rotation(scene.clock()):
+                pass
             scene.clock.advance(1)
             assert shows(await publishing.published(account.no, account.name)) == (3, [])
     host = "other.example" if change == "host" else HOST
@@ -322,6 +323,43 @@ async def test_a_server_without_witnesses_after_one_with_them_publishes_the_newe
     scene.clock.advance(5)
     async with scene.server() as publishing:
         assert shows(await publishing.published(account.no, account.name)) == (4, [])
+
+
+async def test_nobody_sees_a_log_shrink_while_witnesses_come_and_go(scene: Scene) -> None:
+    """What a server without witnesses has shown is shown on, until there is a newer one with cosignatures."""
+    account = await scene.account(entries=3)
+    async with scene.server() as publishing:
+        await publishing.round()
+    await scene.grow(account, 4)
+    witnesses, scene.witnesses = scene.witnesses, []
+    async with scene.server() as publishing:
+        seen = await publishing.published(account.no, account.name)
+        assert shows(seen) == (7, [])
+    assert shows(await scene.kept(account)) == (3, [])
+    await scene.grow(account, 1)
+    scene.witnesses = witnesses
+    async with scene.server() as publishing:
+        assert await publishing.published(account.no, account.name) == seen
+        await publishing.round()
+        assert shows(await publishing.published(account.no, account.name)) == (8, ["w1", "w2"])
+    async with scene.server() as publishing:
+        assert shows(await publishing.published(account.no, account.name)) == (8, ["w1", "w2"])
+
+
+async def test_what_no_longer_counts_is_logged_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """Also of a log that can't be signed anew, and is looked at in each round."""
+    caplog.set_level(logging.INFO, "whodid.evidence.publishing")
+    account = await scene.account(entries=3)
+    async with scene.server() as publishing:
+        await publishing.round()
+    await lose_entries(scene, account)
+    with scene.keyring.rotation(scene.clock()):
+        pass
+    async with scene.server() as publishing:
+        for _ in range(3):
+            await publishing.round()
+    told = [record for record in caplog.records if record.message == "a published checkpoint no longer counts"]
+    assert [vars(record)["account"] for record in told] == [account.name]
 
 
 # Witnesses that do not do as they should.
@@ -678,6 +716,84 @@ async def test_a_log_that_grows_while_all_are_examined_is_no_contradiction(
     assert errors(caplog) == []
 
 
+# A ledger that can't be read.
+
+
+def make_unreadable(scene: Scene, *accounts: Account) -> None:
+    """Put folders where the ledger has the files of these accounts."""
+    for account in accounts:
+        path = scene.ledger.path(account.name)
+        path.unlink(missing_ok=True)
+        path.mkdir(parents=True)
+
+
+async def test_an_account_that_can_not_be_examined_hides_no_other(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All others are examined, once; those that could not be are tried again."""
+    unreadable, broken = await scene.account("org-a"), await scene.account("org-broken", 3)
+    await lose_entries(scene, broken)
+    make_unreadable(scene, unreadable)
+    scene.witnesses = []
+    async with scene.server(start=True) as publishing:
+        await until("it was tried", lambda: scene.store.calls.count("accounts") > 5)
+        assert scene.notes.inconsistent_logs == 1
+        (trouble, contradiction) = sorted(errors(caplog))
+        assert "org-a.checkpoint" in trouble[1]
+        assert contradiction[0] == "org-broken"
+        scene.store.calls.clear()
+        with pytest.raises(StoreUnavailable):
+            await publishing._examiner.examine()
+        scene.ledger.path("org-a").rmdir()
+        await until("all were examined", lambda: not publishing._tasks)
+    assert len(errors(caplog)) == 2
+
+
+async def test_an_account_that_can_not_be_signed_holds_no_other_up(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All others are published, round after round; the trouble is logged once."""
+    unreadable = [await scene.account(f"acme-{number}") for number in range(2)]
+    sound = [await scene.account() for _ in range(2 * MOST_ASKED)]
+    make_unreadable(scene, *unreadable)
+    async with scene.server() as publishing:
+        for size in (1, 2):
+            with pytest.raises(StoreUnavailable, match="acme-0"):
+                await publishing.round()
+            for account in sound:
+                assert shows(await publishing.published(account.no, account.name)) == (size, ["w1", "w2"])
+                await scene.grow(account, 1)
+        publishing.start()
+        scene.store.calls.clear()
+        await until("rounds were made", lambda: scene.store.calls.count("accounts") > 10)
+        ((_, told),) = errors(caplog)
+        assert "acme-0.checkpoint" in told
+
+
+async def test_a_cosignature_that_comes_late_does_not_let_a_trouble_be_told_again(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes well though the rounds do not."""
+    slow, _ = scene.witnesses
+    go_on = threading.Event()
+
+    def answer_late(handler: Handler) -> None:
+        go_on.wait(20)
+        handler.say(slow.witness.answer(handler.body))
+
+    slow.misdeed = answer_late
+    unreadable, sound = await scene.account("org-a"), await scene.account()
+    make_unreadable(scene, unreadable)
+    async with scene.server(start=True, patience_seconds=0.01) as publishing:
+        await until("the trouble is told", lambda: errors(caplog))
+        await until("w2 has answered", lambda: shows(publishing._published.get(sound.no)) == (1, ["w2"]))
+        go_on.set()
+        await until("w1 has answered", lambda: shows(publishing._published[sound.no]) == (1, ["w1", "w2"]))
+        scene.store.calls.clear()
+        await until("rounds were made", lambda: scene.store.calls.count("accounts") > 10)
+    assert len(errors(caplog)) == 1
+
+
 # A store that takes nothing.
 
 
@@ -706,8 +822,7 @@ async def test_cosignatures_that_could_not_be_kept_are_asked_for_again(scene: Sc
         scene.store.failure = StoreUnavailable("the disk is full")
         with pytest.raises(StoreUnavailable):
             await publishing.round()
-        with pytest.raises(StoreUnavailable):
-            await publishing.published(account.no, account.name)
+        assert shows(await publishing.published(account.no, account.name)) == (3, [])  # which is kept as signed
         scene.store.failure = None
         await publishing.round()
         assert shows(await publishing.published(account.no, account.name)) == (3, ["w1", "w2"])

@@ -261,6 +261,63 @@ async def test_the_public_host_is_remembered(
     assert make_signer().origin("a") == "other.example/log/a"
 
 
+async def test_a_host_that_the_ledger_forgot_is_known_from_what_was_signed(
+    store: SqliteStore, ledger: Ledger, make_signer: Callable[..., Signer]
+) -> None:
+    """A store that was moved without the folder keeps the names of its logs."""
+    account = await add_account(store, "org-acme")
+    await make_signer("audit.example").newest("org-acme")
+    shutil.rmtree(ledger.folder)
+    await grow(store, account, 1)
+    signed = await make_signer().newest("org-acme")
+    assert signed.checkpoint.origin == "audit.example/log/org-acme"
+    assert make_signer().origin("org-acme") == "audit.example/log/org-acme"
+    assert (await make_signer("other.example").newest("org-acme")).checkpoint.origin == "other.example/log/org-acme"
+
+
+async def test_what_was_kept_in_the_ledger_alone_is_kept_in_the_store_before_it_is_handed_out(
+    store: SqliteStore, ledger: Ledger, make_signer: Callable[..., Signer]
+) -> None:
+    """As after a crash between the two."""
+    account = await add_account(store, "org-acme")
+    signed = await make_signer().newest("org-acme")
+    tamper(store.path, "DELETE FROM checkpoint")
+    assert await make_signer().newest("org-acme") == signed
+    kept = await store.checkpoint(account.no, Standing.SIGNED)
+    assert kept is not None
+    assert kept.note == str(signed.note)
+
+
+async def test_a_lock_that_is_not_given_back_is_told(
+    store: SqliteStore, ledger: Ledger, make_signer: Callable[..., Signer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for a process that hangs while it signs; appends do not wait at all."""
+    account = await add_account(store)
+    monkeypatch.setattr("whodid.evidence.ledger._LOCK_SECONDS", 0.1)
+    with ledger.lock(), pytest.raises(StoreUnavailable, match="another process keeps"):
+        await make_signer().newest(account.name)
+    assert (await make_signer().newest(account.name)).checkpoint.size == 1
+
+
+async def test_a_failed_write_leaves_nothing_behind(
+    store: SqliteStore, ledger: Ledger, make_signer: Callable[..., Signer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is not filled up with pieces."""
+    account = await add_account(store)
+    await make_signer().newest(account.name)
+    before = sorted(ledger.folder.iterdir())
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    await grow(store, account, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr("whodid.durable.os.fsync", full)
+        with pytest.raises(StoreUnavailable, match="No space left"):
+            await make_signer().newest(account.name)
+    assert sorted(ledger.folder.iterdir()) == before
+
+
 @pytest.mark.parametrize("host", ["https://a.example", "a b", "a+b", "a/", "/a", "a.example/log\n", "ä.example", "A"])
 async def test_a_public_host_that_can_not_name_a_log_is_refused(make_signer: Callable[..., Signer], host: str) -> None:
     """The error shows one that can."""

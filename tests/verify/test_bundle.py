@@ -79,7 +79,9 @@ def test_a_true_bundle_is_verified(first: int, end: int, size: int) -> None:
     assert failed_step(report) is None, why(report)
     assert report.signed is not None
     assert report.signed.checkpoint.root == LOG.root(size)
-    assert ACCOUNT in report.claim
+    assert report.claim is not None
+    assert ("no entries" in report.claim.text) is (first == end)
+    assert (report.claim.account, report.claim.entries) == (ACCOUNT, range(first, end))
     assert report.steps[2].outcome == report.steps[5].outcome == Outcome.NOT_ASKED
 
 
@@ -105,6 +107,38 @@ def test_odd_records_are_verified() -> None:
     assert all(text.encode() in LOG.records for text in texts)
     log = Log([text.encode() for text in texts])
     assert failed_step(verify(log.lines(), log.verifier)) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "end"), [(FIRST, END), (FIRST + 1, END - 1), (FIRST, FIRST + 1), (END - 1, END), (FIRST, 4)]
+)
+def test_a_bundle_that_has_what_is_needed_is_verified(first: int, end: int) -> None:
+    """It may have more."""
+    report = verify(LINES, needed=(first, end))
+    assert failed_step(report) is None, why(report)
+
+
+@pytest.mark.parametrize(
+    ("needed", "seq"),
+    [
+        ((0, 1), 0), ((FIRST - 1, END), FIRST - 1), ((FIRST, END + 1), END), ((FIRST, None), END), ((0, SIZE), 0),
+        ((SIZE, SIZE + 1), SIZE), ((SIZE + 5, None), SIZE + 5), ((0, 1 << 70), 0),
+    ],
+)  # fmt: skip
+def test_a_bundle_without_what_is_needed_fails(needed: tuple[int, int | None], seq: int) -> None:
+    """At the first number that is missing; a true bundle can have left out anything, or everything."""
+    report = verify(LINES, needed=needed)
+    assert (failed_step(report), report.seq) == (ENTRIES, seq)
+    assert "which were asked for" in why(report)
+    assert failed_step(verify(LOG.lines(0, 0), needed=needed)) == ENTRIES
+
+
+def test_needed_to_the_end_is_to_the_end_of_what_was_signed() -> None:
+    """So that nothing can be left out there; a log that has nothing new shows that it has nothing."""
+    assert failed_step(verify(LOG.lines(FIRST, SIZE), needed=(FIRST, None))) is None
+    assert failed_step(verify(LOG.lines(SIZE, SIZE), needed=(SIZE, None))) is None
+    assert failed_step(verify(LOG.lines(SIZE, SIZE), needed=(SIZE - 1, None))) == ENTRIES
+    assert failed_step(verify(LOG.lines(SIZE, SIZE), needed=(SIZE + 1, None))) == ENTRIES
 
 
 def test_progress_is_told() -> None:

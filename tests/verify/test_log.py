@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tests.verify.serving import Answer, Server, serving
 from urllib3.util import Timeout
 
 from whodid.errors import InvalidEvidence, InvalidParameter, Unavailable
+from whodid.tiles import tiles_of
 from whodid.verify import Connection, Outcome, Report, Trust, Verdict, live, verify_log
 from whodid.verify.live import ATTEMPTS, MOST_PAUSE_SECONDS
 
@@ -139,13 +140,47 @@ def test_witnesses_must_have_cosigned(server: Server) -> None:
 # Logs that are up to something.
 
 
-def test_a_log_that_shrank_is_caught(server: Server) -> None:
-    """The smaller checkpoint is kept as evidence."""
-    report = verify(server, earlier=LOG.note(601))
+def show_tiles(server: Server, log: Log, size: int) -> None:
+    """Let a server show the tiles of a log of this size, whatever its checkpoint says."""
+    for tile in tiles_of(size):
+        server.odd[tile.path] = partial(Answer.send, status=200, body=log.file(tile.path, size) or b"")
+
+
+@pytest.mark.parametrize("earlier", [601, 767, 768, 1000])
+def test_a_smaller_checkpoint_fails_and_accuses_nobody(server: Server, earlier: int) -> None:
+    """Who shows it may be late: it contradicts nothing, whether the tiles of the larger log are there or not."""
+    for shown in (600, earlier):
+        show_tiles(server, LOG, shown)
+        report = verify(server, earlier=LOG.note(earlier))
+        assert (failed_step(report), report.contradicted) == (GROWTH, False)
+        assert f"600 entries, older than yours of {earlier}: try again" in why(report)
+        assert report.signed is not None
+        assert str(report.signed.note) == LOG.note(600)
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 599, 600])
+def test_a_smaller_checkpoint_of_a_fork_is_caught_by_the_tiles(server: Server, size: int) -> None:
+    """They lead to what was signed for the larger log, and that began with something else."""
+    fork = LOG.fork(0)
+    server.size = size
+    show_tiles(server, LOG, 1000)
+    server.odd["checkpoint"] = lambda answer: answer.send(200, fork.note(size).encode())
+    report = verify(server, earlier=LOG.note(1000))
     assert (failed_step(report), report.contradicted) == (GROWTH, True)
     assert "rolled back" in why(report)
-    assert report.signed is not None
-    assert str(report.signed.note) == LOG.note(600)
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_smaller_checkpoint_of_a_fork_fails_without_those_tiles(server: Server, status: int) -> None:
+    """Tiles that are gone, or lead elsewhere, prove nothing; nor does it pass."""
+    fork = LOG.fork(0)
+    show_tiles(server, fork, 1000)
+    server.odd["checkpoint"] = lambda answer: answer.send(200, fork.note(600).encode())
+    elsewhere = verify(server, earlier=LOG.note(1000))
+    server.odd["tile/1/000.p/3"] = lambda answer: answer.send(status)
+    gone = verify(server, earlier=LOG.note(1000))
+    for report in (elsewhere, gone):
+        assert (failed_step(report), report.contradicted) == (GROWTH, False)
 
 
 @pytest.mark.parametrize("size", [600, 599, 512, 256, 1])

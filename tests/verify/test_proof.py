@@ -39,7 +39,9 @@ def test_any_entry_of_any_log_is_verified(data: st.DataObject) -> None:
     seq = data.draw(st.integers(0, size - 1))
     report = verify(LOG.single_proof(seq, size))
     assert failed_step(report) is None
-    assert f"entry {seq} of {ACCOUNT}" in report.claim
+    assert report.claim is not None
+    assert f"entry {seq} of {ACCOUNT}" in report.claim.text
+    assert (report.claim.account, report.claim.entry, report.claim.entries) == (ACCOUNT, seq, None)
     assert failed_step(verify_proof_file(LOG.proof_file(seq, size), LOG.records[seq], LOG.salts[seq], TRUST)) is None
 
 

@@ -30,7 +30,7 @@ async def export_evidence(
 ) -> None:
     """Write the evidence of a stretch of the log, all of it unless ``since`` or ``until`` say otherwise."""
     earlier = None if previous is None else _read_checkpoint(previous)
-    _, signer = signing(operator, url)
+    _, signer = await signing(operator, url)
     first, end = await _numbers(operator, home, since, until)
     stretch = await choose(operator.store, signer, home, first, end)
     if output is None or str(output) == STDOUT:
@@ -72,7 +72,7 @@ async def _numbers(operator: Operator, home: Account, since: str | None, until: 
 
 def _is_number(text: str | None) -> bool:
     """Whether this is the number of an entry; nothing at all is, too."""
-    return text is None or (text.isascii() and text.isdigit())
+    return text is None or (text.isascii() and text.isdigit() and len(text) <= 18)
 
 
 def _read_checkpoint(path: Path) -> Checkpoint:

@@ -27,7 +27,7 @@ OneAccount = Annotated[str | None, Parameter(name="--account", help="Only this a
 async def show(*, account: OneAccount = None, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Show the verifier keys of the accounts' logs."""
     async with operate(store) as operator:
-        keyring, signer = signing(operator, store)
+        keyring, signer = await signing(operator, store)
         accounts = await _accounts(operator, account)
     rows = [row for one in accounts for row in _rows(one, keyring, signer)]
     show_rows(rows, as_json=as_json, empty="there are no accounts; 'whodid account add' makes one")
@@ -41,13 +41,19 @@ async def show(*, account: OneAccount = None, store: StoreUrl = None, as_json: A
 async def rotate(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Make a new signing key, and retire the old one."""
     async with operate(store) as operator:
-        keyring, signer = signing(operator, store)
+        keyring, signer = await signing(operator, store)
         accounts = await _accounts(operator, None)
-        rotated = keyring.current().rotated(now())
-        for account in accounts:
-            old, new = signer.verifiers(account.name)[0], rotated.verifiers(signer.origin(account.name))[0]
-            await operator.identity.record_key(account, operator.actor, str(old), str(new))
-        keyring.replace(rotated)
+        changes: list[tuple[Account, str, str]] = []
+        try:
+            with keyring.rotation(now()) as rotated:
+                for account in accounts:
+                    old, new = signer.verifiers(account.name)[0], rotated.verifiers(signer.origin(account.name))[0]
+                    await operator.identity.record_key(account, operator.actor, str(old), str(new))
+                    changes.append((account, str(old), str(new)))
+        except BaseException:
+            for account, kept, not_taken in changes:  # what the logs tell already is not so
+                await operator.identity.record_key(account, operator.actor, not_taken, kept)
+            raise
     show_rows(
         [row for account in accounts for row in _rows(account, keyring, signer)[:1]],
         as_json=as_json,

@@ -41,11 +41,13 @@ async def operate(url: str | None, *, create: bool = False, exclusive: bool = Fa
         await store.close()
 
 
-def signing(operator: Operator, url: str | None) -> tuple[Keyring, Signer]:
-    """The keys of the operator's store, and what signs with them. Raises ``InvalidSetting``."""
+async def signing(operator: Operator, url: str | None) -> tuple[Keyring, Signer]:
+    """The keys of the operator's store, and what signs with them. Raises ``InvalidSetting`` or ``StoreUnavailable``."""
     settings = load_settings({"store": url})
     keyring = open_keyring(settings)
-    return keyring, open_signer(settings, operator.store, keyring)
+    signer = open_signer(settings, operator.store, keyring)
+    await signer.recall_host()
+    return keyring, signer
 
 
 def now() -> int:

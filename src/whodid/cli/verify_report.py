@@ -19,12 +19,29 @@ def tell(report: Report, *, as_json: bool) -> None:
 
 def _summary(report: Report) -> str:
     if report.verdict == Verdict.VERIFIED:
-        return f"verified: {report.claim}"
+        return f"verified: {_claim(report)}"
     step = next(step for step in report.steps if step.outcome in (Outcome.FAILED, Outcome.UNKNOWN))
     where = "" if report.seq is None else f", at entry {report.seq}"
     if report.verdict == Verdict.FAILED:
         return f"NOT VERIFIED: step {step.number} ({step.title}) failed{where}"
     return f"NOT VERIFIED: step {step.number} ({step.title}) could not be checked"
+
+
+def _claim(report: Report) -> str | None:
+    """What was proved: nothing, unless all was verified."""
+    return report.claim.text if report.claim is not None and report.verdict == Verdict.VERIFIED else None
+
+
+def _about(report: Report) -> dict[str, Any]:
+    """What the evidence is about, as it says itself."""
+    claim = report.claim
+    entries = None if claim is None else claim.entries
+    return {
+        "account": None if claim is None else claim.account,
+        "from": None if entries is None else entries.start,
+        "to": None if entries is None else entries.stop,
+        "entry": None if claim is None else claim.entry,
+    }
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -39,6 +56,8 @@ def _as_json(report: Report) -> dict[str, Any]:
         }
     return {
         "verdict": report.verdict,
+        "claim": _claim(report),
+        **_about(report),
         "seq": report.seq,
         "contradicted": report.contradicted,
         "checkpoint": checkpoint,

@@ -4,12 +4,13 @@ All logs are looked at once when a server starts, since that is when an old copy
 place; each when a checkpoint of it is signed; and each when evidence of it is asked for.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from whodid.checkpoint import SignedCheckpoint
-from whodid.errors import InconsistentLog
+from whodid.errors import InconsistentLog, StoreUnavailable
 from whodid.evidence.ledger import Ledger
 from whodid.evidence.signing import FRESH_SECONDS, Signer
 from whodid.store.base import Store
@@ -48,10 +49,9 @@ class Examiner:
 
         Raises ``NotFound`` or ``StoreUnavailable``, too.
         """
-        now = self._monotonic()
-        if now - self._checked_at.get(account, -FRESH_SECONDS) >= FRESH_SECONDS:
+        checked_at = self._checked_at.get(account)
+        if checked_at is None or self._monotonic() - checked_at >= FRESH_SECONDS:
             await self._examine(account)
-            self._checked_at[account] = now
         if account in self._contradictions:
             raise InconsistentLog(self._contradictions[account])
 
@@ -66,25 +66,38 @@ class Examiner:
         return signed
 
     async def examine(self) -> None:
-        """Look once at each log that there is, or was when its checkpoint was signed. Raises ``StoreUnavailable``."""
-        signed = self._ledger.accounts()  # first: an account is there before anything of it is signed
+        """Look at each log that there is, or was when its checkpoint was signed, unless it was looked at already.
+
+        Raises ``StoreUnavailable`` after all others, where some can't be looked at.
+        """
+        # First what was signed: an account is there before anything of it is signed.
+        signed = await asyncio.to_thread(self._ledger.accounts)
         accounts = [account.name for account in await self._store.accounts()]
+        troubles: list[StoreUnavailable] = []
         for account in accounts:
-            await self._examine(account)
+            if account not in self._checked_at:
+                try:
+                    await self._examine(account)
+                except StoreUnavailable as error:
+                    troubles.append(error)
         for account in sorted(set(signed) - set(accounts)):
             path = self._ledger.path(account)
             self._found(
                 account,
                 f"the log of {account} is not there, but a checkpoint of it was signed ({path}): all is missing",
             )
+        if troubles:
+            raise troubles[0]
 
     async def _examine(self, account: str) -> None:
+        now = self._monotonic()
         try:
             await self._signer.examine(account)
         except InconsistentLog as error:
             self._found(account, error.message)
         else:
             self._agreed(account)
+        self._checked_at[account] = now
 
     def _found(self, account: str, how: str) -> None:
         if account not in self._contradictions:

@@ -4,14 +4,18 @@ The file is PEM: the private key, as ``openssl genpkey -algorithm ed25519`` make
 retired, each with a line that says when. It is only ever replaced whole.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 import stat
-import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -22,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from whodid.durable import make_folder, replacing, sync_folder
 from whodid.errors import InvalidSetting
 from whodid.notes import Verifier
 from whodid.records import parse_time, render_time
@@ -67,17 +72,18 @@ class Keys:
 class Keyring:
     """The keys of a server. Follows the file: a key that a command rotates is used from then on."""
 
-    def __init__(self, path: Path, keys: Keys) -> None:
-        self.path = path
-        self._keys = keys
-        self._read_at = _version(path)
+    def __init__(self, path: Path) -> None:
+        """Use the keys of a file that is there. Raises ``InvalidSetting``."""
+        self.path = path.resolve()  # the file itself is replaced, not a link to it
+        self._read_at = _version(self.path)
+        self._keys = _read(self.path)
 
     @classmethod
     def open(cls, path: Path, *, make: bool) -> "Keyring":
         """The keys of the file; where there is none, one is made if ``make`` says so. Raises ``InvalidSetting``."""
         if make and not path.exists():
             _write_new(path, Keys(Ed25519PrivateKey.generate()))
-        return cls(path, _read(path))
+        return cls(path)
 
     def current(self) -> Keys:
         """The keys, as the file has them now. Raises ``InvalidSetting``."""
@@ -86,11 +92,47 @@ class Keyring:
             self._keys, self._read_at = _read(self.path), version
         return self._keys
 
-    def replace(self, keys: Keys) -> None:
-        """Put other keys in the place of those in the file. Raises ``InvalidSetting``."""
-        part = _write_part(self.path, keys)
-        part.replace(self.path)
-        _sync_folder(self.path.parent)
+    @contextlib.contextmanager
+    def rotation(self, now_ms: int) -> Iterator[Keys]:
+        """Rotate: the new keys, which are those of the file where the block ends; nothing has changed where it raises.
+
+        One process at a time. Raises ``InvalidSetting``.
+        """
+        with _telling_errors(self.path), _locked(self.path.parent):
+            status = self.path.stat()
+            if status.st_dev != self.path.parent.stat().st_dev or self.path.is_mount():
+                raise InvalidSetting(
+                    f"{self.path} is mounted from elsewhere, and can't be replaced here; make a new key there "
+                    "('openssl genpkey -algorithm ed25519'), and put the old public key below it, as "
+                    "docs/howto/operate.md shows"
+                )
+            with replacing(self.path, stat.S_IMODE(status.st_mode)) as file:
+                rotated = self.current().rotated(now_ms)
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
+                file.write(_render(rotated).encode())
+                file.flush()
+                yield rotated
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from rotating keys in this folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InvalidSetting(f"another process is rotating a key in {folder}") from error
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _telling_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidSetting(f"can't write the signing key {path}: {error.strerror}") from error
 
 
 def _version(path: Path) -> tuple[int, int]:
@@ -113,7 +155,7 @@ def _read(path: Path) -> Keys:
         raise InvalidSetting(f"others may read or change the signing key {path}; 'chmod 600 {path}' mends that")
     try:
         return _parse(text)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise InvalidSetting(f"the signing key {path} is not an Ed25519 key in PEM: {error}; see {_ADVICE}") from error
 
 
@@ -150,35 +192,14 @@ def _render(keys: Keys) -> str:
 
 def _write_new(path: Path, keys: Keys) -> None:
     """Put the file there, unless another process was faster."""
-    part = _write_part(path, keys)
-    try:
-        path.hardlink_to(part)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise InvalidSetting(f"can't make the signing key {path}: {error.strerror}") from error
-    finally:
-        part.unlink()
-    _sync_folder(path.parent)
-
-
-def _write_part(path: Path, keys: Keys) -> Path:
-    """A file beside ``path`` with these keys, on the disk, mode 0600."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_render(keys))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise InvalidSetting(f"can't write the signing key {path}: {error.strerror}") from error
-    return Path(name)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _telling_errors(path):
+        make_folder(path.parent)
+        new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+        with replacing(new) as file:
+            file.write(_render(keys).encode())
+        try:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(new)
+        finally:
+            new.unlink()
+        sync_folder(path.parent)

@@ -2,23 +2,29 @@
 
 A folder with one file for each account: its newest checkpoint that was signed, as it was handed out. Besides, the
 public host that logs are named after. Files are only ever replaced whole, and are on the disk before a signature
-leaves the process. Any number of processes may use it: whoever signs has the lock meanwhile.
+leaves the process. Any number of processes may use it: whoever signs has the lock meanwhile. All of it may block, as
+disks do: an event loop calls it in a thread.
 """
 
 import contextlib
 import fcntl
 import os
-import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from whodid.durable import make_folder, replacing
 from whodid.errors import InvalidSetting, StoreUnavailable
 from whodid.records import is_name
 
 _SUFFIX: Final = ".checkpoint"
 _HOST: Final = "public-host"
 _LOCK: Final = ".lock"
+_LOCK_SECONDS: Final = 5.0
+"""How long another process may be signing before it is taken to hang."""
+
+_LOOK_SECONDS: Final = 0.02
 
 
 class Ledger:
@@ -55,15 +61,24 @@ class Ledger:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from signing."""
+        """Keep other processes from signing. Raises ``StoreUnavailable``."""
         with self._telling_errors(self.folder):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.folder)
             descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with self._telling_errors(self.folder / _LOCK):
+                self._wait_for(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _wait_for(self, descriptor: int) -> None:
+        for _ in range(round(_LOCK_SECONDS / _LOOK_SECONDS)):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_LOOK_SECONDS)
+        raise StoreUnavailable(f"another process keeps {self.folder} locked, and nothing can be signed")
 
     def _read(self, path: Path) -> str | None:
         with self._telling_errors(path):
@@ -74,18 +89,9 @@ class Ledger:
 
     def _write(self, path: Path, text: str) -> None:
         with self._telling_errors(path):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=self.folder)
-            with os.fdopen(descriptor, "wb") as file:
+            make_folder(self.folder)
+            with replacing(path) as file:
                 file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
     @contextlib.contextmanager
     def _telling_errors(self, path: Path) -> Iterator[None]:

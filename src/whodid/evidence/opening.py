@@ -40,13 +40,13 @@ def find_keyring(settings: Settings) -> Keyring | None:
 def _key_path(settings: Settings) -> Path:
     if settings.signing_key:
         return Path(settings.signing_key)
-    store = sqlite_path(settings.store)
+    store = sqlite_path(settings.store).resolve()  # two names of one file are one store
     return store.with_name(f"{store.name}.key")
 
 
 def open_ledger(settings: Settings) -> Ledger:
     """The ledger. Raises ``InvalidSetting``."""
-    return ledger_at(settings.signed_dir, sqlite_path(settings.store))
+    return ledger_at(settings.signed_dir, sqlite_path(settings.store).resolve())
 
 
 def open_signer(settings: Settings, store: Store, keyring: Keyring | None = None) -> Signer:

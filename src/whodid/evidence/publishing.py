@@ -5,7 +5,8 @@ checkpoint is signed, all witnesses are asked for it at once, and it is publishe
 within ``PATIENCE_SECONDS``; one that comes later is added. So a witness that is slow, or down, holds back nothing but
 its own cosignature: a published checkpoint is older than a round only by as long as the round takes.
 
-What was published is kept in the store before it is shown: nobody sees a log shrink because a server was restarted.
+What was published is kept in the store before it is shown: nobody sees a log shrink because a server was restarted,
+with witnesses or without.
 """
 
 import asyncio
@@ -16,10 +17,11 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from whodid.checkpoint import Cosigner, SignedCheckpoint, open_checkpoint
-from whodid.errors import InconsistentLog, InvalidEvidence, WhodidError
+from whodid.errors import InconsistentLog, InvalidEvidence, StoreUnavailable, WhodidError
 from whodid.evidence.examining import Examiner
 from whodid.evidence.panel import MOST_ASKED, Asked, Panel
 from whodid.evidence.signing import Signer
+from whodid.notes import Verifier
 from whodid.store.base import Account, KeptCheckpoint, Standing, Store, WitnessState
 
 log = logging.getLogger(__name__)
@@ -76,14 +78,16 @@ class Publishing:
         self._signing = asyncio.Lock()
         self._publishing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._trouble: str | None = None
-        """What stops the work in the background, as it was logged last."""
+        self._discounted: set[int] = set()
+        """The accounts of which it was logged that what the store keeps no longer counts."""
+        self._troubles: dict[str, str] = {}
+        """By kind of work in the background, what hinders it."""
 
     def start(self) -> None:
         """Begin the work in the background: examine all logs; then, if there are witnesses, round after round."""
-        self._begin(self._repeat(self._examiner.examine, once=True))
+        self._begin(self._repeat("examine", self._examiner.examine, once=True))
         if self._panel.verifiers:
-            self._begin(self._repeat(self.round))
+            self._begin(self._repeat("round", self.round))
 
     async def close(self) -> None:
         """Stop the work in the background. What it was at is done again by the next server."""
@@ -116,14 +120,31 @@ class Publishing:
         """What is published of a log, and still counts: not under another name, nor signed with another key."""
         key = self._signer.verifiers(account)[0]
         shown = self._published.get(account_no)
-        if shown is None and (kept := await self._store.checkpoint(account_no, Standing.PUBLISHED)):
-            try:
-                shown = open_checkpoint(kept.note, [key], self._panel.verifiers)
-            except InvalidEvidence as error:
-                log.info("a published checkpoint no longer counts", extra={"account": account, "why": error.message})
-            else:
-                self._published.setdefault(account_no, shown)
+        if shown is None and (kept := await self._kept(account_no, account, key)):
+            shown = self._published.setdefault(account_no, kept)
         return shown if shown is not None and shown.signer == key else None
+
+    async def _kept(self, account_no: int, account: str, key: Verifier) -> SignedCheckpoint | None:
+        """The newest that the store keeps and this key has signed; of two of one size, that with cosignatures.
+
+        What was signed and not published counts, too: a server without witnesses shows that.
+        """
+        opened: list[SignedCheckpoint] = []
+        for standing in (Standing.PUBLISHED, Standing.SIGNED):
+            kept = await self._store.checkpoint(account_no, standing)
+            if kept is None:
+                continue
+            try:
+                opened.append(open_checkpoint(kept.note, [key], self._panel.verifiers))
+            except InvalidEvidence as error:
+                self._discount(account_no, account, error)
+        return max(opened, key=lambda signed: signed.checkpoint.size, default=None)
+
+    def _discount(self, account_no: int, account: str, error: InvalidEvidence) -> None:
+        """Log, once for each account, that what was shown of its log no longer counts."""
+        if account_no not in self._discounted:
+            log.info("a published checkpoint no longer counts", extra={"account": account, "why": error.message})
+        self._discounted.add(account_no)
 
     async def _publish(self, fresh: Sequence[_Fresh]) -> None:
         """Keep checkpoints, and what the witnesses said, durably; then show them. Raises ``StoreUnavailable``."""
@@ -162,17 +183,20 @@ class Publishing:
     async def round(self) -> None:
         """Publish the newest checkpoint of each log that has grown, or lacks a cosignature that it may get now.
 
-        Raises ``StoreUnavailable``.
+        Raises ``StoreUnavailable``: where it is about some logs only, after all others.
         """
         await self._panel.load()
         accounts = await self._store.accounts()
         due = await self._due(accounts)
         due.sort(key=lambda _: self._random_bytes(4))  # so that a slow witness is not slow for always the same logs
+        troubles: list[StoreUnavailable] = []
         try:
             for first in range(0, len(due), MOST_ASKED):
-                await self._advance(due[first : first + MOST_ASKED])
+                troubles += await self._advance(due[first : first + MOST_ASKED])
         finally:
             self._panel.report({account.no: account.frontier.size for account in accounts})
+        if troubles:
+            raise min(troubles, key=lambda trouble: trouble.message)  # the same in each round, in whatever order
 
     async def _due(self, accounts: Sequence[Account]) -> list[Account]:
         due: list[Account] = []
@@ -192,13 +216,17 @@ class Publishing:
             or bool(self._panel.free(account.no, shown))
         )
 
-    async def _advance(self, accounts: Iterable[Account]) -> None:
-        """Publish the newest checkpoints of a few logs, with one commit for all of them."""
+    async def _advance(self, accounts: Iterable[Account]) -> list[StoreUnavailable]:
+        """Publish the newest checkpoints of a few logs, with one commit for all of them; why some can't be signed.
+
+        Raises ``StoreUnavailable`` where nothing can be published.
+        """
         results = await asyncio.gather(*map(self._cosigned, accounts), return_exceptions=True)
         await self._publish([result for result in results if isinstance(result, _Fresh)])
         for result in results:
-            if isinstance(result, BaseException):
+            if isinstance(result, BaseException) and not isinstance(result, StoreUnavailable):
                 raise result
+        return [result for result in results if isinstance(result, StoreUnavailable)]
 
     async def _cosigned(self, account: Account) -> _Fresh | None:
         """The newest checkpoint of a log, with the cosignatures that come in time; None where none can be signed."""
@@ -218,38 +246,38 @@ class Publishing:
         if asks:
             _, late = await asyncio.wait(asks, timeout=self._patience_seconds)
             for ask in late:
-                self._begin(self._tried(partial(self._add, account, signed, ask)))
+                self._begin(self._tried("add", partial(self._add, account, signed, ask)))
         return _fresh(account, signed, [ask.result() for ask in asks if ask.done()])
 
     async def _add(self, account: Account, signed: SignedCheckpoint, ask: "asyncio.Task[Asked | None]") -> None:
         """Add a cosignature that comes late, if the checkpoint is still the published one."""
         await self._publish([_fresh(account, signed, [await ask])])
 
-    async def _repeat(self, work: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
+    async def _repeat(self, kind: str, work: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
         """Do some work again and again; or until it could be done, ``once``."""
         while True:
-            if await self._tried(work) and once:
+            if await self._tried(kind, work) and once:
                 return
             await asyncio.sleep(self._round_seconds)
 
-    async def _tried(self, work: Callable[[], Awaitable[None]]) -> bool:
+    async def _tried(self, kind: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Do some work; whether it could be done."""
         try:
             await work()
         except WhodidError as error:
-            self._complain(error.message)
+            self._complain(kind, error.message)
         except Exception:
             log.exception("checkpoints can't be published")
         else:
-            self._trouble = None
+            self._troubles.pop(kind, None)
             return True
         return False
 
-    def _complain(self, trouble: str) -> None:
-        """Log what hinders the work; once, as long as it stays the same."""
-        if self._trouble != trouble:
+    def _complain(self, kind: str, trouble: str) -> None:
+        """Log what hinders a kind of work; once, as long as it stays the same, and whatever else it hinders."""
+        if trouble not in self._troubles.values():
             log.error("checkpoints can't be published: %s", trouble)
-        self._trouble = trouble
+        self._troubles[kind] = trouble
 
     def _begin(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         task = asyncio.create_task(work)

@@ -1,7 +1,5 @@
 """Reviewing a store: whether it bears out every checkpoint that was signed, as far as those are kept."""
 
-from collections.abc import Iterable
-
 from whodid.checkpoint import Checkpoint, open_checkpoint
 from whodid.errors import InconsistentLog, InvalidEvidence
 from whodid.evidence.keyring import Keys
@@ -24,23 +22,39 @@ async def review(store: Store, ledger: Ledger, keys: Keys | None) -> tuple[int, 
     ]
     reviewed = len(findings)
     for account in accounts.values():
-        for note in await _kept(store, ledger, account):
+        kept = await _kept(store, ledger, account)
+        head = await store.account(account.name) or account  # after what was signed: a server may be appending
+        for note, ours in kept.items():
             reviewed += 1
-            findings += await _review(store, account, note, keys)
+            findings += await _review(store, head, note, keys if ours else None)
     return reviewed, findings
 
 
-async def _kept(store: Store, ledger: Ledger, account: Account) -> Iterable[str]:
-    kept = [await store.checkpoint(account.no, standing) for standing in Standing]
-    notes = [ledger.newest(account.name), *(one.note for one in kept if one is not None)]
-    return dict.fromkeys(note for note in notes if note is not None)
+async def _kept(store: Store, ledger: Ledger, account: Account) -> dict[str, bool]:
+    """The notes that are kept, and of each, whether one of our keys must have signed it.
+
+    What was published before is not: its key may be lost, and it is shown no more where it is not the current one's.
+    """
+    signed = await store.checkpoint(account.no, Standing.SIGNED)
+    published = await store.checkpoint(account.no, Standing.PUBLISHED)
+    notes = {} if published is None else {published.note: False}
+    notes |= {} if signed is None else {signed.note: True}
+    newest = ledger.newest(account.name)
+    return notes | ({} if newest is None else {newest: True})
 
 
 async def _review(store: Store, account: Account, note: str, keys: Keys | None) -> list[Finding]:
     try:
         checkpoint = _open(account, note, keys)
     except InvalidEvidence as error:
-        return [Finding(account.name, None, f"a checkpoint that was kept is not one of ours: {error.message}")]
+        return [
+            Finding(
+                account.name,
+                None,
+                f"a checkpoint that was kept is not one of ours: {error.message}. If its key was yours and is lost, "
+                "list the public half in the key file as retired, or have the log signed anew",
+            )
+        ]
     try:
         await check_growth(store, account, checkpoint)
     except InconsistentLog as error:

@@ -11,10 +11,10 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 from whodid.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, sign_checkpoint
-from whodid.errors import InconsistentLog, InvalidEvidence, InvalidSetting, NotFound
+from whodid.errors import InconsistentLog, InvalidEvidence, InvalidSetting, NotFound, StoreUnavailable
 from whodid.evidence.keyring import Keyring, Keys
 from whodid.evidence.ledger import Ledger
 from whodid.evidence.proving import check_growth
@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 DEFAULT_HOST: Final = "localhost"
 FRESH_SECONDS: Final = 1.0
 """A log that grows is signed anew no more often than this, unless a newer entry is asked for."""
+
+_PATIENCE_SECONDS: Final = 10.0
+"""How long the ledger may take."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*", re.ASCII).fullmatch
 
@@ -39,10 +45,11 @@ class _Known:
 
 
 class _Examined(NamedTuple):
-    """An account whose log does not contradict what was signed, and the newest checkpoint in the ledger."""
+    """An account whose log contradicts nothing that was signed; its newest checkpoint in ledger and in store."""
 
     account: Account
     newest: str | None
+    kept: KeptCheckpoint | None
 
 
 class Signer:
@@ -60,9 +67,25 @@ class Signer:
         self._keyring = keyring
         self._ledger = ledger
         self._host = ledger.public_host(host) or DEFAULT_HOST
+        self._host_is_known = self._host != DEFAULT_HOST
         self._monotonic = monotonic
         self._known: dict[str, _Known] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def recall_host(self) -> None:
+        """Name logs as they were named before, where neither a setting nor the ledger says how: by what was signed."""
+        if self._host_is_known:
+            return
+        for account in await self._store.accounts():
+            kept = await self._store.checkpoint(account.no, Standing.SIGNED)
+            host = None if kept is None else _host_in(kept.note, account.name)
+            if host is not None:
+                if host != self._host:
+                    log.warning("logs are named after %s, as before; %s had forgotten it", host, self._ledger.folder)
+                    await _in_thread(self._ledger.public_host, host)
+                    self._host = host
+                break
+        self._host_is_known = True
 
     def origin(self, account: str) -> str:
         """The name of an account's log: its URL without scheme."""
@@ -99,10 +122,11 @@ class Signer:
         await self._examine(name)
 
     async def _examine(self, name: str) -> _Examined:
+        await self.recall_host()
         found = await self._store.account(name)
         if found is None:
             raise NotFound(f"there is no account {name!r}")
-        newest = self._ledger.newest(name)
+        newest = await _in_thread(self._ledger.newest, name)
         kept = await self._store.checkpoint(found.no, Standing.SIGNED)
         # The head is read after what was signed: a log that grows, and is signed, meanwhile contradicts nothing.
         account = await self._store.account(name)
@@ -110,19 +134,21 @@ class Signer:
         for note in {newest, kept.note if kept else None}:
             if note is not None:
                 await self._compare(account, note)
-        return _Examined(account, newest)
+        return _Examined(account, newest, kept)
 
     async def _sign(self, name: str) -> SignedCheckpoint:
         while True:
-            account, newest = await self._examine(name)
+            account, newest, kept = await self._examine(name)
             keys = self._keyring.current()
             head = Checkpoint(self.origin(name), account.frontier.size, account.frontier.root())
-            if newest is not None and (signed := self._signed_so(newest, head, keys)):
-                return signed
-            signed = sign_checkpoint(head, keys.private)
-            if await asyncio.to_thread(self._keep, name, newest, str(signed.note)):
+            signed = None if newest is None else self._signed_so(newest, head, keys)
+            if signed is None:
+                signed = sign_checkpoint(head, keys.private)
+                if not await _in_thread(self._keep, name, newest, str(signed.note)):
+                    continue
+            if kept is None or kept.note != str(signed.note):
                 await self._store.keep([KeptCheckpoint(account.no, Standing.SIGNED, head.size, str(signed.note))])
-                return signed
+            return signed
 
     def _keep(self, account: str, before: str | None, note: str) -> bool:
         """Keep what was signed, unless another process has signed since ``before`` was read."""
@@ -150,3 +176,23 @@ class Signer:
         except InvalidEvidence:
             return None
         return signed if signed.checkpoint == head else None
+
+
+def _host_in(note: str, account: str) -> str | None:
+    """The host that the log of a checkpoint is named after; None where the note is not one of this account's log."""
+    try:
+        host, found, rest = Checkpoint.parse(Note.parse(note).text).origin.rpartition(f"/log/{account}")
+    except InvalidEvidence:
+        return None
+    return host if found and not rest and _HOST(host) else None
+
+
+async def _in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Let the ledger work in a thread: a disk that hangs must not keep the server from recording."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await asyncio.to_thread(work, *args, **kwargs)
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            "the folder that keeps what was signed does not answer", retry_after_seconds=5
+        ) from error

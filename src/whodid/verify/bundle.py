@@ -6,8 +6,8 @@ The steps, each of which needs what the ones before it found:
 2. *signature*: the header's checkpoint is signed by the key, for the log of the header's account, and goes as far as
    the entries do.
 3. *cosignatures*: every witness that was named cosigned it.
-4. *entries*: every entry is there once, in order, with a salt and a record of the account, as its hint says; and the
-   file has its last line.
+4. *entries*: the file has the entries that were asked for; each of its entries is there once, in order, with a salt
+   and a record of the account, as its hint says; and it has its last line.
 5. *tree*: with what the last line says of the rest of the log, the entries make the root that was signed.
 6. *growth*: the log only grew since an earlier checkpoint.
 
@@ -15,7 +15,7 @@ Only 2, 5 and 6 prove; 4 tells which entry is wrong, which 5 can't.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,9 +25,13 @@ from whodid.commitment import commit
 from whodid.errors import InvalidEvidence
 from whodid.merkle import Frontier, Span, hash_leaf
 from whodid.proofs import check_consistency
+from whodid.verify.evidence import Evidence
 from whodid.verify.records import account_in
-from whodid.verify.steps import Finding, Progress, Report, counted, not_asked, passed, take
+from whodid.verify.steps import Claim, Finding, Progress, Report, counted, not_asked, passed
 from whodid.verify.trust import Trust, check_root, size_of, told
+
+Needed: TypeAlias = tuple[int, int | None]
+"""The number of the first entry that is needed, and that of the one after the last; None for the signed log's end."""
 
 
 def verify_bundle(
@@ -35,11 +39,15 @@ def verify_bundle(
     trust: Trust,
     *,
     earlier: bytes | str | None = None,
+    needed: Needed | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Report:
-    """Verify the bundle that the pieces of a file make up; ``earlier`` is the note of an earlier checkpoint."""
-    bundle = _Bundle(BundleReader(pieces), trust, earlier, progress)
-    report = take(
+    """Verify the bundle that the pieces of a file make up; ``earlier`` is the note of an earlier checkpoint.
+
+    The bundle must have all entries that are ``needed``; if that is None, whatever it has will do, even none.
+    """
+    bundle = _Bundle(BundleReader(pieces), trust, earlier, needed, progress)
+    return bundle.take(
         [
             ("bundle", bundle.check_header),
             ("signature", bundle.check_signature),
@@ -49,19 +57,23 @@ def verify_bundle(
             ("growth", bundle.check_growth),
         ]
     )
-    return replace(report, signed=bundle.signed, claim=bundle.claim)
 
 
-class _Bundle:
+class _Bundle(Evidence):
     """One bundle, while it is verified."""
 
-    signed: SignedCheckpoint | None = None
-    claim = ""
-
-    def __init__(self, reader: BundleReader, trust: Trust, earlier: bytes | str | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        reader: BundleReader,
+        trust: Trust,
+        earlier: bytes | str | None,
+        needed: Needed | None,
+        progress: Progress,
+    ) -> None:
+        super().__init__(trust)
         self._reader = reader
-        self._trust = trust
         self._earlier = earlier
+        self._needed = needed
         self._progress = progress
 
     def check_header(self) -> Finding:
@@ -80,19 +92,13 @@ class _Bundle:
                 f"and can't vouch for entries up to {self._header.end - 1}"
             )
         self.signed = signed
-        self.claim = (
-            f"{_range(self._header)} are those of the log of {counted(signed.checkpoint.size)} "
-            f"that {signed.signer.name} signed"
-        )
+        self.claim = _claim(self._header, signed)
         return passed(told(signed))
-
-    def check_cosignatures(self) -> Finding:
-        """Step 3."""
-        return self._trust.check_cosignatures(self._signed)
 
     def check_entries(self) -> Finding:
         """Step 4. Keeps of the entries only what they come to."""
         header = self._header
+        self._check_needed()
         self._split.look(self._span)
         for entries in self._reader.entries():
             self._take(entries)
@@ -100,6 +106,19 @@ class _Bundle:
         if self._span.end < header.end:
             raise InvalidEntry(self._span.end, f"entry {self._span.end} is missing, and all after it")
         return passed(f"{counted(header.end - header.first)}, each there once, in order, and of {header.account}")
+
+    def _check_needed(self) -> None:
+        """Check that the entries that were asked for are among those that the header names."""
+        if self._needed is None:
+            return
+        header, (first, end) = self._header, self._needed
+        stop = max(first, self._checkpoint.size) if end is None else end
+        if header.first > first or header.end < stop:
+            all_of_them = f"from {first} on" if end is None else f"from {first} to {end - 1}"
+            raise InvalidEntry(
+                first if header.first > first else max(first, header.end),
+                f"the bundle has {_range(header)}, and not all {all_of_them}, which were asked for",
+            )
 
     def _take(self, entries: list[BundleEntry]) -> None:
         commitments = list(map(commit, [one.salt for one in entries], [one.record.encode() for one in entries]))
@@ -149,7 +168,7 @@ class _Bundle:
 
     def check_tree(self) -> Finding:
         """Step 5."""
-        header, tail, checkpoint = self._header, self._reader.tail, self._signed.checkpoint
+        header, tail, checkpoint = self._header, self._reader.tail, self._checkpoint
         if len(tail.left) != header.first.bit_count():
             raise InvalidEvidence(
                 f"the last line has {counted(len(tail.left), 'hash', 'hashes')} left of entry {header.first}, "
@@ -170,7 +189,7 @@ class _Bundle:
         """Step 6."""
         if self._earlier is None:
             return not_asked("no earlier checkpoint was given")
-        now = self._signed.checkpoint
+        now = self._checkpoint
         earlier = self._trust.open_earlier(self._earlier, self._signed)
         if earlier.size > now.size:
             raise InvalidEvidence(
@@ -195,11 +214,6 @@ class _Bundle:
             )
         check_consistency(earlier.size, now.size, earlier.root, now.root, proof)
 
-    @property
-    def _signed(self) -> SignedCheckpoint:
-        assert self.signed is not None  # by step 2
-        return self.signed
-
 
 class _Split:
     """Catches the span of the entries before the one where an earlier log ended, as it passes by."""
@@ -216,6 +230,15 @@ class _Split:
         """Keep the span if it ends there."""
         if span.end == self._size:
             self.at = span
+
+
+def _claim(header: BundleHeader, signed: SignedCheckpoint) -> Claim:
+    are = ": the bundle has none" if header.first == header.end else " are those"
+    return Claim(
+        text=f"{_range(header)}{are} of the log of {counted(signed.checkpoint.size)} that {signed.signer.name} signed",
+        account=header.account,
+        entries=range(header.first, header.end),
+    )
 
 
 def _range(header: BundleHeader) -> str:

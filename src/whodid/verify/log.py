@@ -6,7 +6,8 @@ The steps, each of which needs what the ones before it found:
 2. *signature*: that is signed by the key, for the log of the account that the URL names.
 3. *cosignatures*: every witness that was named cosigned it.
 4. *growth*: the log only grew since an earlier checkpoint. The tiles show what its root is now at the size that it had
-   then, and that this leads to the root that is signed now.
+   then, and that this leads to the root that is signed now. A smaller checkpoint than the earlier one fails, but may
+   be no more than late: it contradicts that one only if the tiles of the larger log are still shown, and show it.
 5. *tree*: the tiles of hashes lead to the root that was signed.
 6. *every tile*: only if asked for: all hashes of all tiles are made again from all entries.
 
@@ -17,17 +18,17 @@ away with tiles that don't load.
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from whodid.bundle import InvalidEntry
-from whodid.checkpoint import Checkpoint, SignedCheckpoint
+from whodid.checkpoint import Checkpoint
 from whodid.commitment import COMMITMENT_BYTES
-from whodid.errors import InvalidEvidence, InvalidParameter
+from whodid.errors import InvalidEvidence, InvalidParameter, WhodidError
 from whodid.merkle import HASH_BYTES, BlockRoot, Frontier, append, hash_leaf
 from whodid.notes import MOST_NOTE_BYTES, Note
 from whodid.proofs import Run, Subtree, check_consistency, consistency_path, roots_of, runs_of
 from whodid.tiles import WIDTH, Tile, commitments_in, hashes_in, tile_with
-from whodid.verify.steps import Contradiction, Finding, Progress, Report, counted, not_asked, passed, take
+from whodid.verify.evidence import Evidence
+from whodid.verify.steps import Claim, Contradiction, Finding, Progress, Report, counted, not_asked, passed
 from whodid.verify.trust import Trust, check_root, told
 
 Fetch = Callable[[str, int], bytes | None]
@@ -47,7 +48,7 @@ def verify_log(
 ) -> Report:
     """Verify the log of an account as ``fetch`` shows it; ``earlier`` is the note of an earlier checkpoint."""
     log = _Log(fetch, account, trust, earlier, progress)
-    report = take(
+    return log.take(
         [
             ("log", log.check_answer),
             ("signature", log.check_signature),
@@ -57,21 +58,17 @@ def verify_log(
             ("every tile", log.check_every_tile if every_tile else lambda: not_asked("a few tiles were checked")),
         ]
     )
-    return replace(report, signed=log.signed, claim=log.claim)
 
 
-class _Log:
+class _Log(Evidence):
     """One log, while it is verified."""
-
-    signed: SignedCheckpoint | None = None
-    claim = ""
 
     def __init__(
         self, fetch: Fetch, account: str, trust: Trust, earlier: bytes | str | None, progress: Progress
     ) -> None:
+        super().__init__(trust)
         self._fetch = fetch
         self._account = account
-        self._trust = trust
         self._earlier = earlier
         self._progress = progress
 
@@ -94,35 +91,38 @@ class _Log:
         """Step 2."""
         self.signed = self._trust.open(str(self._note), self._account)
         self._tiles = _Tiles(self._fetch, self._checkpoint.size)
-        self.claim = f"the log of {self._account} is what {self.signed.signer.name} signed"
+        self.claim = Claim(
+            text=f"the log of {self._account} is what {self.signed.signer.name} signed", account=self._account
+        )
         return passed(told(self.signed))
-
-    def check_cosignatures(self) -> Finding:
-        """Step 3."""
-        assert self.signed is not None  # by step 2
-        return self._trust.check_cosignatures(self.signed)
 
     def check_growth(self) -> Finding:
         """Step 4."""
-        assert self.signed is not None  # by step 2
         if self._earlier is None:
             return not_asked("there is no earlier checkpoint yet")
         now = self._checkpoint
-        earlier = self._trust.open_earlier(self._earlier, self.signed)
+        earlier = self._trust.open_earlier(self._earlier, self._signed)
         if earlier.size > now.size:
-            raise Contradiction(f"the log had {counted(earlier.size)}, and has {now.size} now: it was rolled back")
+            self._check_larger(earlier, now)
+            raise InvalidEvidence(
+                f"the log shows a checkpoint of {counted(now.size)}, older than yours of {earlier.size}: "
+                "try again in a minute; if it stays so, you are shown an old log, or it was rolled back"
+            )
         if earlier.size < now.size:
-            self._check_growth(earlier, now)
+            check_root(earlier, self._tiles.root_before(now, earlier.size))
         return passed(f"the log only grew, from {earlier.size} to {counted(now.size)}")
 
-    def _check_growth(self, earlier: Checkpoint, now: Checkpoint) -> None:
-        (root,) = self._tiles.roots([Subtree(0, earlier.size)])
-        proof = self._tiles.roots(consistency_path(earlier.size, now.size))
+    def _check_larger(self, earlier: Checkpoint, now: Checkpoint) -> None:
+        """Check, if the tiles of the larger log are still shown, that it begins with the smaller one."""
         try:
-            check_consistency(earlier.size, now.size, root, now.root, proof)
-        except InvalidEvidence as error:
-            raise InvalidEvidence(f"the log's tiles do not lead to its root: {error.message}") from error
-        check_root(earlier, root)
+            root = _Tiles(self._fetch, earlier.size).root_before(earlier, now.size)
+        except WhodidError:  # the tiles show nothing for or against the log
+            return
+        if root != now.root:
+            raise Contradiction(
+                f"the log signed another root for {counted(now.size)} than it had at {earlier.size}: "
+                "it was rolled back, and entries were changed"
+            )
 
     def check_tree(self) -> Finding:
         """Step 5."""
@@ -159,11 +159,6 @@ class _Log:
                 raise InvalidEntry(seq, f"the tile of hashes does not have that of entry {seq}")
         return leaves
 
-    @property
-    def _checkpoint(self) -> Checkpoint:
-        assert self.signed is not None  # by step 2
-        return self.signed.checkpoint
-
 
 class _Tiles:
     """The tiles of a log of ``size`` entries, as they are shown. None is kept but those that roots are made of."""
@@ -176,6 +171,15 @@ class _Tiles:
     def roots(self, subtrees: Sequence[Subtree]) -> list[bytes]:
         """The roots of subtrees, from the few tiles that they need. Raises ``InvalidEvidence``."""
         return roots_of(subtrees, {run: self._run(run) for run in runs_of(subtrees)})
+
+    def root_before(self, now: Checkpoint, size: int) -> bytes:
+        """The root of the first ``size`` entries, if it leads to that of ``now``. Raises ``InvalidEvidence``."""
+        (root,) = self.roots([Subtree(0, size)])
+        try:
+            check_consistency(size, now.size, root, now.root, self.roots(consistency_path(size, now.size)))
+        except InvalidEvidence as error:
+            raise InvalidEvidence(f"the log's tiles do not lead to its root: {error.message}") from error
+        return root
 
     def hashes(self, tile: Tile) -> list[bytes]:
         """A tile of hashes. Raises ``InvalidEvidence``."""

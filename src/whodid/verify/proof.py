@@ -12,17 +12,18 @@ A proof file has neither record nor salt in it: they come beside it.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from whodid.bundle import parse_proof
-from whodid.checkpoint import PROOF_HEADER, Checkpoint, ProofFile, SignedCheckpoint
+from whodid.checkpoint import PROOF_HEADER, Checkpoint, ProofFile
 from whodid.commitment import commit
 from whodid.errors import InvalidEvidence
 from whodid.merkle import hash_leaf
 from whodid.proofs import check_inclusion
+from whodid.verify.evidence import Evidence
 from whodid.verify.records import account_in
-from whodid.verify.steps import Finding, Report, counted, passed, take
+from whodid.verify.steps import Claim, Finding, Report, counted, passed
 from whodid.verify.trust import Trust, account_of, told
 
 _SINGLE_PROOF: Final = re.compile(rb'"format"\s*:\s*"whodid-proof/')
@@ -49,7 +50,7 @@ def verify_proof_file(data: bytes, record: bytes, salt: bytes, trust: Trust) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class _Content:
     """What a proof says."""
 
     account: str
@@ -60,20 +61,20 @@ class _Claim:
     note: str
 
 
-def _from_single(data: bytes) -> _Claim:
+def _from_single(data: bytes) -> _Content:
     proof = parse_proof(data)
-    return _Claim(proof.account, proof.seq, proof.salt, proof.record.encode(), proof.proof, proof.checkpoint)
+    return _Content(proof.account, proof.seq, proof.salt, proof.record.encode(), proof.proof, proof.checkpoint)
 
 
-def _from_file(data: bytes, record: bytes, salt: bytes) -> _Claim:
+def _from_file(data: bytes, record: bytes, salt: bytes) -> _Content:
     proof = ProofFile.parse(data)
     account = account_of(Checkpoint.parse(proof.note.text))
-    return _Claim(account, proof.index, salt, record, proof.hashes, str(proof.note))
+    return _Content(account, proof.index, salt, record, proof.hashes, str(proof.note))
 
 
-def _verify(read: Callable[[], _Claim], trust: Trust) -> Report:
+def _verify(read: Callable[[], _Content], trust: Trust) -> Report:
     proof = _Proof(read, trust)
-    report = take(
+    return proof.take(
         [
             ("proof", proof.check_form),
             ("signature", proof.check_signature),
@@ -81,54 +82,43 @@ def _verify(read: Callable[[], _Claim], trust: Trust) -> Report:
             ("inclusion", proof.check_inclusion),
         ]
     )
-    return replace(report, signed=proof.signed, claim=proof.claim)
 
 
-class _Proof:
+class _Proof(Evidence):
     """One proof, while it is verified."""
 
-    signed: SignedCheckpoint | None = None
-    claim = ""
-
-    def __init__(self, read: Callable[[], _Claim], trust: Trust) -> None:
+    def __init__(self, read: Callable[[], _Content], trust: Trust) -> None:
+        super().__init__(trust)
         self._read = read
-        self._trust = trust
 
     def check_form(self) -> Finding:
         """Step 1."""
-        self._claim = claim = self._read()
-        found = account_in(claim.record)
-        if found != claim.account:
+        self._content = said = self._read()
+        found = account_in(said.record)
+        if found != said.account:
             whose = "of no account" if found is None else f"of the account {found[:100]!r}"
-            raise InvalidEvidence(f"the proof is of an entry of {claim.account}, its record is {whose}")
-        return passed(f"entry {claim.seq} of {claim.account}")
+            raise InvalidEvidence(f"the proof is of an entry of {said.account}, its record is {whose}")
+        return passed(f"entry {said.seq} of {said.account}")
 
     def check_signature(self) -> Finding:
         """Step 2."""
-        self.signed = self._trust.open(self._claim.note, self._claim.account)
-        self.claim = (
-            f"this record is entry {self._claim.seq} of {self._claim.account}, "
-            f"in the log that {self.signed.signer.name} signed"
+        said = self._content
+        self.signed = self._trust.open(said.note, said.account)
+        self.claim = Claim(
+            text=f"this record is entry {said.seq} of {said.account}, in the log that {self.signed.signer.name} signed",
+            account=said.account,
+            entry=said.seq,
         )
         return passed(told(self.signed))
 
-    def check_cosignatures(self) -> Finding:
-        """Step 3."""
-        return self._trust.check_cosignatures(self._signed)
-
     def check_inclusion(self) -> Finding:
         """Step 4."""
-        claim, checkpoint = self._claim, self._signed.checkpoint
-        leaf = hash_leaf(commit(claim.salt, claim.record))
+        said, checkpoint = self._content, self._checkpoint
+        leaf = hash_leaf(commit(said.salt, said.record))
         try:
-            check_inclusion(claim.seq, checkpoint.size, leaf, claim.hashes, checkpoint.root)
+            check_inclusion(said.seq, checkpoint.size, leaf, said.hashes, checkpoint.root)
         except InvalidEvidence as error:
             raise InvalidEvidence(
                 f"{error.message}: the record, the salt, the number or the proof is not what was signed"
             ) from error
         return passed(f"record and salt lead to the root of the log of {counted(checkpoint.size)}")
-
-    @property
-    def _signed(self) -> SignedCheckpoint:
-        assert self.signed is not None  # by step 2
-        return self.signed

@@ -55,7 +55,22 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 class Contradiction(InvalidEvidence):
-    """The log signed two checkpoints that can't both be true, or a smaller one after a larger one."""
+    """The log signed two checkpoints that can't both be true.
+
+    That one is smaller is none: checkpoints bear no time, and whoever shows the smaller one may just be late.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What evidence is about, and what it proves if all steps passed."""
+
+    text: str
+    account: str
+    entries: range | None = None
+    """The numbers of the entries that a bundle has, which may be none."""
+    entry: int | None = None
+    """The number of the entry that a proof is of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +84,8 @@ class Report:
     """Whether the checkpoint contradicts the earlier one: the two notes show that the log can't be trusted."""
     signed: SignedCheckpoint | None = None
     """The checkpoint, if its signature is good."""
-    claim: str = ""
-    """What is proved if all steps passed."""
+    claim: Claim | None = None
+    """What is proved if all steps passed; none where not even the checkpoint's signature is good."""
 
     @property
     def verdict(self) -> Verdict:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whodid.auth import Call
-from whodid.errors import InconsistentLog, InvalidParameter, MethodNotAllowed, WhodidError
+from whodid.errors import InconsistentLog, InvalidParameter, MethodNotAllowed, StoreUnavailable, WhodidError
 from whodid.metrics import Metrics
 from whodid.tokens import PREFIX, without_tokens
 from whodid.web.problems import problem, status_of
@@ -27,6 +27,9 @@ _LONGEST_AGENT = 512
 _LONGEST_TARGET = 2048
 _MOST_PARAMETERS = 100
 _MOST_ENCODED = 3
+_TOLD_AGAIN_SECONDS = 60.0
+_MOST_TROUBLES = 16
+_STORE_UNAVAILABLE = "the store can't take this now (its disk may be full); the server's log tells more"
 
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
@@ -179,12 +182,28 @@ class Page:
         return MethodNotAllowed(exchange.scope["method"], self._allowed)
 
 
+class _Troubles:
+    """Troubles of the store, each logged once a minute while it lasts, however many requests meet it."""
+
+    def __init__(self) -> None:
+        self._logged_at: dict[str, float] = {}
+
+    def log(self, trouble: str, request_id: str) -> None:
+        """Log it, unless that was done, or there are too many others already: each account may have one of its own."""
+        now = time.monotonic()
+        self._logged_at = {one: at for one, at in self._logged_at.items() if now - at < _TOLD_AGAIN_SECONDS}
+        if trouble not in self._logged_at and len(self._logged_at) < _MOST_TROUBLES:
+            self._logged_at[trouble] = now
+            log.error("requests fail: %s", trouble, extra={"request_id": request_id})
+
+
 class Exchanges:
     """Around the whole application: request ids, the headers that every answer has, errors, metrics, logs."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._troubles = _Troubles()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -205,7 +224,7 @@ class Exchanges:
         try:
             await self._app(scope, receive, send_more)
         except WhodidError as error:
-            await _told(error, request_id)(scope, receive, send_more)
+            await _told(error, request_id, self._troubles)(scope, receive, send_more)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
             if status:
@@ -218,8 +237,11 @@ class Exchanges:
             _log(scope, route, status, seconds)
 
 
-def _told(error: WhodidError, request_id: str) -> Response:
+def _told(error: WhodidError, request_id: str, troubles: _Troubles) -> Response:
     """The answer that tells an error; what is the server's own fault, in the log alone: it may name files."""
+    if isinstance(error, StoreUnavailable):
+        troubles.log(without_tokens(error.message), request_id)
+        return problem(error, _STORE_UNAVAILABLE)
     if status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem(error)
     told = without_tokens(error.message)

@@ -15,6 +15,13 @@ _BLOCK_ROOTS = """
     SELECT root FROM block_root WHERE account_no = ? AND level = ? AND position BETWEEN ? AND ? ORDER BY position
 """
 
+# Two processes may come in another order than they signed in: the larger one stays.
+_KEEP_CHECKPOINT = """
+    INSERT INTO checkpoint (account_no, standing, size, note) VALUES (?, ?, ?, ?)
+    ON CONFLICT (account_no, standing) DO UPDATE SET size = excluded.size, note = excluded.note
+    WHERE excluded.size >= checkpoint.size
+"""
+
 
 def commitments(connection: apsw.Connection, account_no: int, first: int, count: int) -> list[bytes]:
     """See ``Store.commitments``."""
@@ -38,7 +45,7 @@ def keep(connection: apsw.Connection, kept: Sequence[Kept]) -> None:
     for one in kept:
         if isinstance(one, KeptCheckpoint):
             connection.execute(
-                "INSERT OR REPLACE INTO checkpoint (account_no, standing, size, note) VALUES (?, ?, ?, ?)",
+                _KEEP_CHECKPOINT,
                 (one.account_no, one.standing.value, one.size, one.note),
             )
         else:
