@@ -1,6 +1,9 @@
 """``whodid demo``: an account with a month of activity, tokens to look at it, and a server. For newcomers."""
 
 import asyncio
+import shlex
+import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -76,4 +79,15 @@ Which access token was used for what:
 
 Record something yourself:
   curl -H 'Authorization: Bearer {recording}' -H 'Content-Type: application/json' \\
-    -d '{event}' '{url}/api/v1/logs/user/actions'"""
+    -d '{event}' '{url}/api/v1/logs/user/actions'
+
+Check the log without trusting the server:
+  {_command()} key show --store {shlex.quote(store)} > demo.key
+  WHODID_TOKEN={reading} \\
+    {_command()} verify --url {url}/log/{demonstration.account} --key demo.key"""
+
+
+def _command() -> str:
+    """How this command was called, for more of its kind to copy."""
+    called = Path(sys.argv[0])
+    return shlex.quote(str(called)) if called.name == "whodid" else "whodid"
