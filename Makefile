@@ -39,7 +39,7 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
 		-q -o locks/runtime.txt pyproject.toml --group build
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
-		-q -o locks/dev.txt pyproject.toml --group build --group dev
+		-q -o locks/dev.txt pyproject.toml --extra postgres --group build --group dev
 
 clean: ## remove what was installed and made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov dist

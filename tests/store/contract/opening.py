@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from tests.postgres import new_database
+
 from whodid.errors import StoreUnusable
 from whodid.store.base import Store
+from whodid.store.postgres import PostgresStore
 from whodid.store.sqlite import SqliteStore
 
 Open: TypeAlias = Callable[[], Store]
@@ -28,4 +31,13 @@ def _sqlite_of_a_server(folder: Path) -> Open:
     return open_store
 
 
-STORES: dict[str, Callable[[Path], Open]] = {"sqlite": _sqlite, "sqlite-server": _sqlite_of_a_server}
+def _postgres(_folder: Path) -> Open:
+    url = new_database()
+    return lambda: PostgresStore(url, create=True)
+
+
+STORES: dict[str, Callable[[Path], Open]] = {
+    "sqlite": _sqlite,
+    "sqlite-server": _sqlite_of_a_server,
+    "postgres": _postgres,
+}

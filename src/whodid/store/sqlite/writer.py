@@ -23,9 +23,10 @@ from typing import Any, TypeAlias
 
 import apsw
 
-from whodid.errors import Conflict, IdConflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
+from whodid.errors import Conflict, NameTaken, NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
-from whodid.records import render_time, same_content
+from whodid.records import render_time
+from whodid.store.admission import Recorded, find_duplicates, number
 from whodid.store.base import Account, IdentityChange, Kept, Receipt, Result
 from whodid.store.sqlite import identity, tree
 from whodid.store.sqlite.bulk import BulkInsert
@@ -195,27 +196,16 @@ def _change_identity(connection: apsw.Connection, head: _Head, changes: tuple[Id
 
 
 def _find_recorded(file: _File, head: _Head, events: list[Sealed]) -> dict[int, int]:
-    """The places of duplicates among ``events``, with their sequence numbers. Raises ``IdConflict``.
-
-    A number below zero stands for a place: the event repeats one of the same submission.
-    """
-    brought = [(place, event[1], event[8]) for place, event in enumerate(events) if event[8] is not None]
+    """The places of duplicates among ``events``, with their sequence numbers. Raises ``IdConflict``."""
+    brought = [(place, event[1], *event[8]) for place, event in enumerate(events) if event[8] is not None]
     if not brought:
         return {}
-    stored = stored_ids(file.connection, head.account_no, {record_id for _, record_id, _ in brought})
-    mine: dict[bytes, tuple[int, bytes]] = {}
-    known: dict[int, int] = {}
-    for place, record_id, (record, filled) in brought:
-        earlier = head.brought.get(record_id) or mine.get(record_id)
-        if record_id in stored:
-            earlier = _stored_record(file, stored[record_id])
-        if earlier is None:
-            mine[record_id] = -1 - place, record
-        elif same_content(record, earlier[1], filled):
-            known[place] = earlier[0]
-        else:
-            raise IdConflict(place, record_id.hex())
-    return known
+    stored = stored_ids(file.connection, head.account_no, {record_id for _, record_id, *_ in brought})
+
+    def recorded(record_id: bytes) -> Recorded | None:
+        return _stored_record(file, stored[record_id]) if record_id in stored else head.brought.get(record_id)
+
+    return find_duplicates(brought, recorded)
 
 
 def stored_ids(connection: apsw.Connection, account_no: int, ids: Collection[bytes]) -> dict[bytes, int]:
@@ -239,12 +229,8 @@ def _stored_record(file: _File, time_key: int) -> tuple[int, bytes]:
 
 def _number(head: _Head, sealed: list[Sealed], known: dict[int, int], rows: list[_Row]) -> Receipt:
     """Step 4, first half: the next numbers of the account, for all but the duplicates."""
-    if not known:
-        seqs = list(range(head.next_seq, head.next_seq + len(sealed)))
-        fresh = sealed
-    else:
-        seqs = _numbers_around(known, head.next_seq, len(sealed))
-        fresh = [event for place, event in enumerate(sealed) if place not in known]
+    seqs = number(known, head.next_seq, len(sealed))
+    fresh = sealed if not known else [event for place, event in enumerate(sealed) if place not in known]
     for seq, event in enumerate(fresh, head.next_seq):
         rows.append((head.account_no, seq, event))
         head.commitments.append(event[4])
@@ -252,18 +238,6 @@ def _number(head: _Head, sealed: list[Sealed], known: dict[int, int], rows: list
             head.brought[event[1]] = seq, event[8][0]
     head.next_seq += len(fresh)
     return Receipt(seqs, frozenset(known))
-
-
-def _numbers_around(known: dict[int, int], next_seq: int, count: int) -> list[int]:
-    seqs: list[int] = []
-    for place in range(count):
-        seq = known.get(place)
-        if seq is None:
-            seqs.append(next_seq)
-            next_seq += 1
-        else:  # below zero: the place of an earlier event of the same submission
-            seqs.append(seq if seq >= 0 else seqs[-1 - seq])
-    return seqs
 
 
 def _place_in_time(connection: apsw.Connection, rows: list[_Row]) -> list[int]:

@@ -1,0 +1,164 @@
+"""Accounts, users and tokens in the database: rows to objects and back."""
+
+from typing import Any
+
+from whodid.errors import NameTaken, NotFound
+from whodid.merkle import Frontier
+from whodid.store.base import Account, Credential, IdentityChange, PutToken, PutUser, Role, Scope, Token, User
+from whodid.store.postgres.connection import Connection
+
+_ACCOUNTS = """
+    SELECT a.account_no, a.name, a.created_ms, h.size, h.frontier, h.identity_version
+    FROM account a JOIN head h ON h.account_no = a.account_no
+"""
+_USER = "id, email, name, role, active, created_ms"
+_TOKEN = "id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms"  # noqa: S105 (columns)
+
+
+def fold(email: str) -> str:
+    """An address as it is compared: no two users of an account differ in case alone."""
+    return email.casefold()
+
+
+async def accounts(connection: Connection) -> list[Account]:
+    """All accounts, by name."""
+    found = await connection.execute(_ACCOUNTS + ' ORDER BY a.name COLLATE "C"')
+    return [_account(row) for row in await found.fetchall()]
+
+
+async def account(connection: Connection, name: str) -> Account | None:
+    """The account of this name."""
+    found = await connection.execute(_ACCOUNTS + " WHERE a.name = %s", (name,))
+    row = await found.fetchone()
+    return _account(row) if row else None
+
+
+async def identity_version(connection: Connection, account_no: int) -> int | None:
+    """How often the account's users and tokens have changed."""
+    found = await connection.execute("SELECT identity_version FROM head WHERE account_no = %s", (account_no,))
+    row = await found.fetchone()
+    return int(row[0]) if row else None
+
+
+async def users(connection: Connection, account_no: int) -> list[User]:
+    """All users of an account, by address."""
+    found = await connection.execute(
+        f'SELECT {_USER} FROM "user" WHERE account_no = %s ORDER BY email_folded COLLATE "C"',  # noqa: S608
+        (account_no,),
+    )
+    return [_user(row) for row in await found.fetchall()]
+
+
+async def user(connection: Connection, account_no: int, email: str) -> User | None:
+    """The user with this address."""
+    found = await connection.execute(
+        f'SELECT {_USER} FROM "user" WHERE account_no = %s AND email_folded = %s',  # noqa: S608
+        (account_no, fold(email)),
+    )
+    row = await found.fetchone()
+    return _user(row) if row else None
+
+
+async def addresses(connection: Connection, account_no: int) -> dict[str, str]:
+    """Id and address of every user."""
+    found = await connection.execute('SELECT id, email FROM "user" WHERE account_no = %s', (account_no,))
+    return {user_id.hex(): email for user_id, email in await found.fetchall()}
+
+
+async def tokens(connection: Connection, account_no: int) -> list[Token]:
+    """All tokens of an account, the newest first."""
+    found = await connection.execute(
+        f"SELECT {_TOKEN} FROM token WHERE account_no = %s ORDER BY created_ms DESC, id DESC",  # noqa: S608
+        (account_no,),
+    )
+    return [_token(row) for row in await found.fetchall()]
+
+
+async def credential(connection: Connection, digest: bytes) -> Credential | None:
+    """The token with this digest, its owner and account: one statement, so as they stood at one moment."""
+    found = await connection.execute(
+        """
+        SELECT a.account_no, a.name, a.created_ms, h.size, h.frontier, h.identity_version,
+               u.id, u.email, u.name, u.role, u.active, u.created_ms,
+               t.id, t.user_id, t.name, t.scope, t.digest, t.created_ms, t.expires_ms, t.expired_ms
+        FROM token_digest d
+        JOIN token t ON t.account_no = d.account_no AND t.digest = d.digest
+        JOIN "user" u ON u.account_no = t.account_no AND u.id = t.user_id
+        JOIN head h ON h.account_no = t.account_no
+        JOIN account a ON a.account_no = t.account_no
+        WHERE d.digest = %s
+        """,
+        (digest,),
+    )
+    row = await found.fetchone()
+    return Credential(_token(row[12:]), _user(row[6:12]), _account(row[:6])) if row else None
+
+
+async def apply(connection: Connection, account_no: int, change: IdentityChange) -> None:
+    """Make one change. Raises ``NameTaken`` or ``NotFound`` before anything is written."""
+    match change:
+        case PutUser(user=user):
+            await _put_user(connection, account_no, user)
+        case PutToken(token=token):
+            await _put_token(connection, account_no, token)
+
+
+async def _put_user(connection: Connection, account_no: int, user: User) -> None:
+    user_id = bytes.fromhex(user.id)
+    found = await connection.execute(
+        'SELECT id FROM "user" WHERE account_no = %s AND email_folded = %s', (account_no, fold(user.email))
+    )
+    holder = await found.fetchone()
+    if holder and holder[0] != user_id:
+        raise NameTaken(f"the account has a user {user.email} already")
+    await connection.execute(
+        """
+        INSERT INTO "user" VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (account_no, id) DO UPDATE SET
+            email = excluded.email, email_folded = excluded.email_folded, name = excluded.name,
+            role = excluded.role, active = excluded.active
+        """,
+        (account_no, user_id, user.email, fold(user.email), user.name, user.role.value, user.active, user.created_ms),
+    )
+
+
+async def _put_token(connection: Connection, account_no: int, token: Token) -> None:
+    token_id, user_id = bytes.fromhex(token.id), bytes.fromhex(token.user_id)
+    found = await connection.execute('SELECT 1 FROM "user" WHERE account_no = %s AND id = %s', (account_no, user_id))
+    if await found.fetchone() is None:
+        raise NotFound(f"the account has no user {token.user_id}")
+    found = await connection.execute(
+        "SELECT id FROM token WHERE account_no = %s AND user_id = %s AND name = %s AND expired_ms IS NULL",
+        (account_no, user_id, token.name),
+    )
+    holder = await found.fetchone()
+    if token.expired_ms is None and holder and holder[0] != token_id:
+        raise NameTaken(f"the user has a token named {token.name!r} already; expire it first, or take another name")
+    await connection.execute(
+        """
+        INSERT INTO token VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (account_no, id) DO UPDATE SET name = excluded.name, expired_ms = excluded.expired_ms
+        """,
+        (
+            account_no, token_id, user_id, token.name, token.scope.value,
+            token.digest, token.created_ms, token.expires_ms, token.expired_ms,
+        ),
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO token_digest VALUES (%s, %s) ON CONFLICT (digest) DO NOTHING", (token.digest, account_no)
+    )
+
+
+def _account(row: tuple[Any, ...]) -> Account:
+    no, name, created_ms, size, frontier, version = row
+    return Account(no, name, created_ms, Frontier.from_bytes(size, frontier), version)
+
+
+def _user(row: tuple[Any, ...]) -> User:
+    user_id, email, name, role, active, created_ms = row
+    return User(user_id.hex(), email, name, Role(role), active, created_ms)
+
+
+def _token(row: tuple[Any, ...]) -> Token:
+    token_id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms = row
+    return Token(token_id.hex(), user_id.hex(), name, Scope(scope), digest, created_ms, expires_ms, expired_ms)

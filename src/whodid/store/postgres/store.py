@@ -1,0 +1,210 @@
+"""The store for many servers as others see it: ``Store``'s promises, kept by PostgreSQL.
+
+Any number of processes use one database, all equal. An account's head is locked for the length of one commit, so its
+numbers have no gaps, and nobody sees N before N - 1; accounts do not wait for each other.
+"""
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
+
+import psycopg
+
+from whodid.errors import NameTaken, StoreUnavailable
+from whodid.proofs import Run
+from whodid.records import Event, Kind
+from whodid.store.base import (
+    Account,
+    Credential,
+    Entry,
+    Finding,
+    Kept,
+    KeptCheckpoint,
+    Prepared,
+    Progress,
+    Query,
+    Result,
+    Standing,
+    Submission,
+    Token,
+    User,
+    WitnessState,
+)
+from whodid.store.postgres import check, identity, reader, search_rebuild, tree
+from whodid.store.postgres.connection import Connection, Pool, parse_dsn, prepare
+from whodid.store.postgres.partitions import Partitions
+from whodid.store.postgres.writer import Appender, SealedSubmission, recorded_at, seal
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def wall_clock() -> int:
+    """Now, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class PostgresStore:
+    """Keeps everything in one PostgreSQL database. See ``whodid.store.base.Store`` for what it promises."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        create: bool = False,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], int] = wall_clock,
+    ) -> None:
+        """Use the database at ``url``; ``create`` makes the schema, or brings it up to date, where it is not.
+
+        Raises ``InvalidSetting``, ``StoreUnusable`` or ``StoreUnavailable``.
+        """
+        dsn = parse_dsn(url)
+        prepare(dsn, migrate=create)
+        self._pool = Pool(dsn)
+        self._random_bytes = random_bytes
+        self._clock = clock
+        self._partitions = Partitions(self._pool)
+        self._appender = Appender(self._pool, clock)
+
+    def prepare(self, submission: Submission) -> Prepared:
+        return Prepared(seal(submission, self._random_bytes))
+
+    async def append(self, batch: Sequence[Submission | Prepared]) -> list[Result]:
+        sealed = [self._sealed(submission) for submission in batch]
+        await self._make_room(sealed)
+        places: defaultdict[int, list[int]] = defaultdict(list)
+        for place, one in enumerate(sealed):
+            places[one.submission.account_no].append(place)
+        appended = await asyncio.gather(
+            *(self._append(account_no, [sealed[at] for at in mine]) for account_no, mine in places.items())
+        )
+        failures = [outcome for outcome in appended if isinstance(outcome, StoreUnavailable)]
+        if failures and len(failures) == len(appended):
+            raise failures[0]
+        results: dict[int, Result] = {}
+        for mine, outcome in zip(places.values(), appended, strict=True):
+            ours = [outcome] * len(mine) if isinstance(outcome, StoreUnavailable) else outcome
+            results.update(zip(mine, ours, strict=True))
+        return [results[place] for place in range(len(batch))]
+
+    async def _append(self, account_no: int, submissions: list[SealedSubmission]) -> list[Result] | StoreUnavailable:
+        """Each account's part is a transaction of its own: what fails one of them does not fail the others."""
+        try:
+            return await self._appender.append(account_no, submissions)
+        except StoreUnavailable as error:
+            return error
+
+    async def _make_room(self, sealed: Sequence[SealedSubmission]) -> None:
+        now_ms = self._clock()
+        recorded = (recorded_at(one.event, now_ms) for submission in sealed for one in submission.events)
+        await self._partitions.ensure(now_ms, {at_ms for at_ms in recorded if at_ms > now_ms})
+
+    def _sealed(self, submission: Submission | Prepared) -> SealedSubmission:
+        if isinstance(submission, Submission):
+            return seal(submission, self._random_bytes)
+        assert isinstance(submission.work, SealedSubmission)
+        return submission.work
+
+    async def probe(self) -> None:
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute("UPDATE whodid_schema SET migrated_at = migrated_at")
+
+    async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
+        await self._make_room([self._sealed(Submission(0, [first]))])
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                found = await connection.execute(
+                    "INSERT INTO account (name, created_ms) VALUES (%s, %s) RETURNING account_no", (name, created_ms)
+                )
+                row = await found.fetchone()
+                assert row is not None
+                await connection.execute("INSERT INTO head (account_no) VALUES (%s)", (row[0],))
+                await self._appender.append_within(connection, row[0], [self._sealed(Submission(row[0], [first]))])
+                account = await identity.account(connection, name)
+        except psycopg.errors.UniqueViolation as error:
+            raise NameTaken(f"there is an account {name} already") from error
+        assert account is not None
+        return account
+
+    async def accounts(self) -> list[Account]:
+        return await self._read(identity.accounts)
+
+    async def account(self, name: str) -> Account | None:
+        return await self._read(identity.account, name)
+
+    async def identity_version(self, account_no: int) -> int | None:
+        return await self._read(identity.identity_version, account_no)
+
+    async def credential(self, digest: bytes) -> Credential | None:
+        return await self._read(identity.credential, digest)
+
+    async def users(self, account_no: int) -> list[User]:
+        return await self._read(identity.users, account_no)
+
+    async def user(self, account_no: int, *, email: str) -> User | None:
+        return await self._read(identity.user, account_no, email)
+
+    async def addresses(self, account_no: int) -> dict[str, str]:
+        return await self._read(identity.addresses, account_no)
+
+    async def tokens(self, account_no: int) -> list[Token]:
+        return await self._read(identity.tokens, account_no)
+
+    async def newest(self, query: Query) -> list[bytes]:
+        return await self._read(reader.newest, query)
+
+    async def entries(self, account_no: int, first: int = 0) -> AsyncIterator[list[Entry]]:
+        while chunk := await self._read(reader.entries, account_no, first):
+            yield chunk
+            first = chunk[-1].seq + 1
+
+    async def window(
+        self, account_no: int, since_ms: int, until_ms: int, kind: Kind | None
+    ) -> AsyncIterator[list[Entry]]:
+        after = (since_ms, -1)
+        while chunk := await self._read(reader.window, account_no, after, until_ms, kind):
+            yield chunk
+            after = (chunk[-1].created_ms, chunk[-1].seq)
+
+    async def entry(self, account_no: int, record_id: str) -> Entry | None:
+        return await self._read(reader.entry, account_no, record_id)
+
+    async def numbers(self, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
+        return await self._read(reader.numbers, account_no, since_ms, until_ms)
+
+    async def commitments(self, account_no: int, first: int, count: int) -> list[bytes]:
+        return await self._read(tree.commitments, account_no, first, count)
+
+    async def hashes(self, account_no: int, runs: Sequence[Run]) -> dict[Run, list[bytes]]:
+        return await self._read(tree.hashes, account_no, runs)
+
+    async def keep(self, kept: Sequence[Kept]) -> None:
+        async with self._pool.connection() as connection, connection.transaction():
+            await tree.keep(connection, kept)
+
+    async def checkpoint(self, account_no: int, standing: Standing) -> KeptCheckpoint | None:
+        return await self._read(tree.checkpoint, account_no, standing)
+
+    async def witness_states(self) -> list[WitnessState]:
+        return await self._read(tree.witness_states)
+
+    async def check(self, progress: Progress) -> list[Finding]:
+        async with self._pool.connection() as connection:
+            return await check.check(connection, progress)
+
+    async def rebuild_search(self, progress: Progress) -> int:
+        async with self._pool.connection() as connection:
+            return await search_rebuild.rebuild(connection, progress)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def _read(
+        self, work: Callable[Concatenate[Connection, _P], Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        async with self._pool.connection() as connection:
+            return await work(connection, *args, **kwargs)
