@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, tenant_of
-from tests.building import action
+from tests.building import USER_ID, action
 
 
 def forbidden_data_is_refused(context: Any, response: Any, case: Any) -> Any:
@@ -50,6 +50,15 @@ def api(caller: Tenant) -> Any:
     return schemathesis.openapi.from_url(f"http://127.0.0.1:{caller.server.port}/openapi.json")
 
 
+def mend(body: Any) -> None:
+    """Put right in events what no schema can say: most of what is made up would be refused for nothing but that."""
+    for event in body if isinstance(body, list) else [body]:
+        if isinstance(event, dict):
+            event["user_id"] = USER_ID
+            for name in ("_id", "account", "createdAt", "updatedAt"):
+                event.pop(name, None)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("path", [ACTIONS, TOKEN_USES])
 def test_whatever_the_document_allows_is_answered_as_it_says(caller: Tenant, api: Any, path: str, method: str) -> None:
@@ -57,9 +66,11 @@ def test_whatever_the_document_allows_is_answered_as_it_says(caller: Tenant, api
     text, statuses = caller.token(), set()
 
     @hypothesis.seed(SEED)
-    @hypothesis.given(case=api[path][method].as_strategy())
+    @hypothesis.given(case=api[path][method].as_strategy(), mended=st.booleans())
     @MANY
-    def call(case: Any) -> None:
+    def call(case: Any, mended: bool) -> None:
+        if mended:
+            mend(case.body)
         response = case.call_and_validate(headers={"Authorization": f"Bearer {text}"}, checks=CHECKS)
         statuses.add(response.status_code)
 
