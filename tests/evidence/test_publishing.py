@@ -21,7 +21,7 @@ from whodid.evidence.examining import Examiner
 from whodid.evidence.keyring import Keyring
 from whodid.evidence.ledger import Ledger
 from whodid.evidence.panel import MOST_ASKED, MOST_REST_SECONDS, Panel
-from whodid.evidence.proving import root_at
+from whodid.evidence.proving import frontier_at
 from whodid.evidence.publishing import Publishing
 from whodid.evidence.signing import Signer
 from whodid.evidence.witnesses import parse_witnesses
@@ -517,7 +517,7 @@ async def test_a_proof_that_can_not_be_made_is_told_as_what_it_is(scene: Scene) 
     account = await scene.account(entries=3)
     origin = f"{HOST}/log/{account.name}"
     async with scene.server() as publishing:
-        root = await root_at(scene.store, account.no, 2)
+        root = (await frontier_at(scene.store, account.no, 2)).root()
         scene.witnesses[0].witness.remember(origin, 2, root)
         scene.store.unreadable = StoreUnavailable("the disk is broken")
         await publishing.round()

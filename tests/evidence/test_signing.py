@@ -13,7 +13,7 @@ from whodid.checkpoint import SignedCheckpoint, open_checkpoint
 from whodid.errors import InconsistentLog, InvalidSetting, NotFound, StoreUnavailable
 from whodid.evidence.keyring import Keyring
 from whodid.evidence.ledger import Ledger
-from whodid.evidence.proving import root_at
+from whodid.evidence.proving import frontier_at
 from whodid.evidence.signing import FRESH_SECONDS, Signer
 from whodid.store.base import Account, Standing, Store
 from whodid.store.sqlite import SqliteStore
@@ -68,7 +68,7 @@ async def test_a_head_is_signed_under_the_name_of_its_log(
     signed = await signer.newest("org-acme")
     assert signed.checkpoint.origin == "audit.acme.example/log/org-acme"
     assert signed.checkpoint.size == 5
-    assert signed.checkpoint.root == await root_at(store, account.no, 5)
+    assert signed.checkpoint.root == (await frontier_at(store, account.no, 5)).root()
     assert open_checkpoint(str(signed.note), signer.verifiers("org-acme")).checkpoint == signed.checkpoint
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from whodid.checkpoint import Checkpoint
 from whodid.cli.operator import Operator, now, signing
-from whodid.cli.options import parse_moment
+from whodid.cli.options import STDOUT, parse_moment
 from whodid.cli.output import UsageError, note
 from whodid.cli.progress import Meter
 from whodid.errors import InvalidEvidence, InvalidParameter
@@ -14,8 +14,6 @@ from whodid.exporting import whole_file
 from whodid.notes import Note
 from whodid.records import MAX_TIME_MS
 from whodid.store.base import Account
-
-STDOUT = "-"
 
 
 async def export_evidence(

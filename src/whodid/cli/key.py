@@ -1,11 +1,9 @@
 """``whodid key``: the key that signs checkpoints, and the verifier keys that auditors need."""
 
-from typing import Annotated
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from whodid.cli.operator import Operator, now, operate, signing
-from whodid.cli.options import AsJson, StoreUrl
+from whodid.cli.options import AsJson, OneAccount, StoreUrl
 from whodid.cli.output import note, show_rows, time_or_none
 from whodid.evidence.keyring import Keyring
 from whodid.evidence.signing import Signer
@@ -16,8 +14,6 @@ app = App(
     help="Show or rotate the key that signs checkpoints.",
     help_epilogue="Example:\n\n    whodid key show --account org-acme-acc0",
 )
-
-OneAccount = Annotated[str | None, Parameter(name="--account", help="Only this account's log.")]
 
 
 @app.command(

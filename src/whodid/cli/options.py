@@ -22,6 +22,7 @@ StoreUrl: TypeAlias = Annotated[
 ]
 AccountName: TypeAlias = Annotated[str, Parameter(name="--account", help="The account's name, like org-acme-acc0.")]
 UserEmail: TypeAlias = Annotated[str, Parameter(name="--email", help="The user's e-mail address.")]
+OneAccount: TypeAlias = Annotated[str | None, Parameter(name="--account", help="Only this account's log.")]
 AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.", show_default=False)]
 
 RoleName: TypeAlias = Annotated[
@@ -29,8 +30,17 @@ RoleName: TypeAlias = Annotated[
 ]
 ScopeName: TypeAlias = Annotated[Scope, Parameter(name="--scope", help="What the token may be used for.")]
 
+STDIN = STDOUT = "-"
+"""In the place of a file's name: standard input, or output."""
+
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII).fullmatch
 _AGE = re.compile(r"\d+[a-z]", re.ASCII).fullmatch
+
+
+def check_file_name(_type: object, name: object) -> None:
+    """Refuse a mistyped option where a file's name may stand. Raises ``ValueError``."""
+    if name is not None and str(name).startswith("-") and str(name) != STDIN:
+        raise ValueError(f"there is no option {name}; a file of that name is ./{name}")
 
 
 def parse_life(text: str, option: str) -> int:

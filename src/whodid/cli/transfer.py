@@ -10,9 +10,9 @@ from typing import Annotated, BinaryIO, Literal
 
 from cyclopts import App, Parameter
 
-from whodid.cli.bundling import STDOUT, export_evidence
+from whodid.cli.bundling import export_evidence
 from whodid.cli.operator import Operator, now, operate
-from whodid.cli.options import AccountName, AsJson, StoreUrl, parse_moment
+from whodid.cli.options import STDIN, STDOUT, AccountName, AsJson, StoreUrl, check_file_name, parse_moment
 from whodid.cli.output import UsageError, complain, note, say, show_json
 from whodid.cli.progress import Meter
 from whodid.errors import InvalidParameter, StoreUnavailable
@@ -23,7 +23,6 @@ from whodid.ingest import Completer, Directory
 from whodid.records import MAX_TIME_MS, IdMaker, Kind
 from whodid.store.base import Account
 
-STDIN = "-"
 _KINDS = {"action": Kind.ACTION, "token": Kind.TOKEN}
 
 _IMPORT_EXAMPLE = """Example:
@@ -52,22 +51,12 @@ def register(app: App) -> None:
     app.command(export, help_epilogue=_EXPORT_EXAMPLE)
 
 
-def _check_file_name(_type: object, name: str) -> None:
-    if name.startswith("-") and name != STDIN:
-        raise ValueError(f"there is no option {name}; a file of that name is ./{name}")
-
-
-def _check_output(type_: object, output: Path | None) -> None:
-    if output is not None:
-        _check_file_name(type_, str(output))
-
-
 FileName = Annotated[
     str,
     Parameter(
         name="FILE",
         allow_leading_hyphen=True,
-        validator=_check_file_name,
+        validator=check_file_name,
         help="NDJSON, a JSON array, or a reply of the API; gzip or not. '-' is standard input.",
     ),
 ]
@@ -147,7 +136,7 @@ async def export(
         Parameter(
             name="--output",
             allow_leading_hyphen=True,
-            validator=_check_output,
+            validator=check_file_name,
             help="The file to write; it appears once it is whole. Else, or with '-', standard output.",
         ),
     ] = None,

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from whodid.bundle import MOST_LINE_BYTES, parse_salt
-from whodid.cli.options import AsJson
+from whodid.cli.options import STDIN, AsJson, check_file_name
 from whodid.cli.output import UsageError
 from whodid.cli.progress import Meter
 from whodid.cli.verify_inputs import (
@@ -39,7 +39,6 @@ from whodid.verify import (
     verify_proof_file,
 )
 
-STDIN = "-"
 NO_BUNDLE = "--from and --to say which entries a bundle must have, and this is none"
 
 app = App(
@@ -83,17 +82,12 @@ WitnessText = Annotated[
 ]
 
 
-def _check_file_name(_type: object, name: str | None) -> None:
-    if name is not None and name.startswith("-") and name != STDIN:
-        raise ValueError(f"there is no option {name}; a file of that name is ./{name}")
-
-
 FileName = Annotated[
     str | None,
     Parameter(
         name="FILE",
         allow_leading_hyphen=True,
-        validator=_check_file_name,
+        validator=check_file_name,
         help="An evidence bundle, a single proof (JSON), or a proof file. '-' is standard input.",
     ),
 ]

@@ -1,11 +1,11 @@
 """``whodid witness``: how far the witnesses are that checkpoints are sent to."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from whodid.cli.operator import operate
-from whodid.cli.options import AsJson, StoreUrl
+from whodid.cli.options import AsJson, OneAccount, StoreUrl
 from whodid.cli.output import show_rows, time_or_none
 from whodid.store.base import Account, WitnessState
 
@@ -23,7 +23,7 @@ app = App(
 )
 async def status(
     *,
-    account: Annotated[str | None, Parameter(name="--account", help="Only this account's log.")] = None,
+    account: OneAccount = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:

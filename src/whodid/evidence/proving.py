@@ -58,12 +58,6 @@ async def check_growth(store: Store, account: Account, earlier: Checkpoint) -> N
         ) from error
 
 
-async def root_at(store: Store, account_no: int, size: int) -> bytes:
-    """The root of the account's log when it had ``size`` entries."""
-    (root,) = await _roots(store, account_no, [Subtree(0, size)])
-    return root
-
-
 async def frontier_at(store: Store, account_no: int, size: int) -> Frontier:
     """The frontier of the account's log when it had ``size`` entries."""
     subtrees: list[Subtree] = []

@@ -1,11 +1,9 @@
 """Accounts, users and tokens in the database: rows to objects and back."""
 
-from typing import Any
-
 from whodid.errors import NameTaken, NotFound
-from whodid.merkle import Frontier
-from whodid.store.base import Account, Credential, IdentityChange, PutToken, PutUser, Role, Scope, Token, User
+from whodid.store.base import Account, Credential, IdentityChange, PutToken, PutUser, Token, User
 from whodid.store.postgres.connection import Connection
+from whodid.store.rows import account_of, credential_of, fold, token_of, user_of
 
 _ACCOUNTS = """
     SELECT a.account_no, a.name, a.created_ms, h.size, h.frontier, h.identity_version
@@ -15,22 +13,17 @@ _USER = "id, email, name, role, active, created_ms"
 _TOKEN = "id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms"  # noqa: S105 (columns)
 
 
-def fold(email: str) -> str:
-    """An address as it is compared: no two users of an account differ in case alone."""
-    return email.casefold()
-
-
 async def accounts(connection: Connection) -> list[Account]:
     """All accounts, by name."""
     found = await connection.execute(_ACCOUNTS + ' ORDER BY a.name COLLATE "C"')
-    return [_account(row) for row in await found.fetchall()]
+    return [account_of(row) for row in await found.fetchall()]
 
 
 async def account(connection: Connection, name: str) -> Account | None:
     """The account of this name."""
     found = await connection.execute(_ACCOUNTS + " WHERE a.name = %s", (name,))
     row = await found.fetchone()
-    return _account(row) if row else None
+    return account_of(row) if row else None
 
 
 async def identity_version(connection: Connection, account_no: int) -> int | None:
@@ -46,7 +39,7 @@ async def users(connection: Connection, account_no: int) -> list[User]:
         f'SELECT {_USER} FROM "user" WHERE account_no = %s ORDER BY email_folded COLLATE "C"',  # noqa: S608
         (account_no,),
     )
-    return [_user(row) for row in await found.fetchall()]
+    return [user_of(row) for row in await found.fetchall()]
 
 
 async def user(connection: Connection, account_no: int, email: str) -> User | None:
@@ -56,7 +49,7 @@ async def user(connection: Connection, account_no: int, email: str) -> User | No
         (account_no, fold(email)),
     )
     row = await found.fetchone()
-    return _user(row) if row else None
+    return user_of(row) if row else None
 
 
 async def addresses(connection: Connection, account_no: int) -> dict[str, str]:
@@ -71,7 +64,7 @@ async def tokens(connection: Connection, account_no: int) -> list[Token]:
         f"SELECT {_TOKEN} FROM token WHERE account_no = %s ORDER BY created_ms DESC, id DESC",  # noqa: S608
         (account_no,),
     )
-    return [_token(row) for row in await found.fetchall()]
+    return [token_of(row) for row in await found.fetchall()]
 
 
 async def credential(connection: Connection, digest: bytes) -> Credential | None:
@@ -91,7 +84,7 @@ async def credential(connection: Connection, digest: bytes) -> Credential | None
         (digest,),
     )
     row = await found.fetchone()
-    return Credential(_token(row[12:]), _user(row[6:12]), _account(row[:6])) if row else None
+    return credential_of(row) if row else None
 
 
 async def apply(connection: Connection, account_no: int, change: IdentityChange) -> None:
@@ -147,18 +140,3 @@ async def _put_token(connection: Connection, account_no: int, token: Token) -> N
     await connection.execute(
         "INSERT INTO token_digest VALUES (%s, %s) ON CONFLICT (digest) DO NOTHING", (token.digest, account_no)
     )
-
-
-def _account(row: tuple[Any, ...]) -> Account:
-    no, name, created_ms, size, frontier, version = row
-    return Account(no, name, created_ms, Frontier.from_bytes(size, frontier), version)
-
-
-def _user(row: tuple[Any, ...]) -> User:
-    user_id, email, name, role, active, created_ms = row
-    return User(user_id.hex(), email, name, Role(role), active, created_ms)
-
-
-def _token(row: tuple[Any, ...]) -> Token:
-    token_id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms = row
-    return Token(token_id.hex(), user_id.hex(), name, Scope(scope), digest, created_ms, expires_ms, expired_ms)

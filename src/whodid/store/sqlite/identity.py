@@ -1,38 +1,31 @@
 """Users and tokens in the store's file: rows to objects and back. Whoever writes is inside a transaction already."""
 
-from typing import Any
-
 import apsw
 
 from whodid.errors import NameTaken, NotFound
-from whodid.merkle import Frontier
-from whodid.store.base import Account, Credential, IdentityChange, PutToken, PutUser, Role, Scope, Token, User
+from whodid.store.base import Account, Credential, IdentityChange, PutToken, PutUser, Token, User
+from whodid.store.rows import account_of, credential_of, fold, token_of, user_of
 
 _ACCOUNT = "account_no, name, created_ms, size, frontier, identity_version"
 _USER = "id, email, name, role, active, created_ms"
 _TOKEN = "id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms"  # noqa: S105 (columns)
 
 
-def fold(email: str) -> str:
-    """An address as it is compared: no two users of an account differ in case alone."""
-    return email.casefold()
-
-
 def accounts(connection: apsw.Connection) -> list[Account]:
     """All accounts, by name."""
-    return [_account(row) for row in connection.execute(f"SELECT {_ACCOUNT} FROM account ORDER BY name")]  # noqa: S608
+    return [account_of(row) for row in connection.execute(f"SELECT {_ACCOUNT} FROM account ORDER BY name")]  # noqa: S608
 
 
 def account(connection: apsw.Connection, name: str) -> Account | None:
     """The account of this name."""
     row = connection.execute(f"SELECT {_ACCOUNT} FROM account WHERE name = ?", (name,)).fetchone()  # noqa: S608
-    return _account(row) if row else None
+    return account_of(row) if row else None
 
 
 def account_numbered(connection: apsw.Connection, account_no: int) -> Account | None:
     """The account of this number."""
     row = connection.execute(f"SELECT {_ACCOUNT} FROM account WHERE account_no = ?", (account_no,)).fetchone()  # noqa: S608
-    return _account(row) if row else None
+    return account_of(row) if row else None
 
 
 def identity_version(connection: apsw.Connection, account_no: int) -> int | None:
@@ -49,7 +42,7 @@ def users(connection: apsw.Connection, account_no: int) -> list[User]:
         f"SELECT {_USER} FROM user WHERE account_no = ? ORDER BY email_folded",  # noqa: S608
         (account_no,),
     )
-    return [_user(row) for row in rows]
+    return [user_of(row) for row in rows]
 
 
 def user(connection: apsw.Connection, account_no: int, email: str) -> User | None:
@@ -58,7 +51,7 @@ def user(connection: apsw.Connection, account_no: int, email: str) -> User | Non
         f"SELECT {_USER} FROM user WHERE account_no = ? AND email_folded = ?",  # noqa: S608
         (account_no, fold(email)),
     ).fetchone()
-    return _user(row) if row else None
+    return user_of(row) if row else None
 
 
 def addresses(connection: apsw.Connection, account_no: int) -> dict[str, str]:
@@ -73,7 +66,7 @@ def tokens(connection: apsw.Connection, account_no: int) -> list[Token]:
         f"SELECT {_TOKEN} FROM token WHERE account_no = ? ORDER BY created_ms DESC, id DESC",  # noqa: S608
         (account_no,),
     )
-    return [_token(row) for row in rows]
+    return [token_of(row) for row in rows]
 
 
 def credential(connection: apsw.Connection, digest: bytes) -> Credential | None:
@@ -90,7 +83,7 @@ def credential(connection: apsw.Connection, digest: bytes) -> Credential | None:
         """,
         (digest,),
     ).fetchone()
-    return Credential(_token(row[12:]), _user(row[6:12]), _account(row[:6])) if row else None
+    return credential_of(row) if row else None
 
 
 def apply(connection: apsw.Connection, account_no: int, change: IdentityChange) -> None:
@@ -150,18 +143,3 @@ def _put_token(connection: apsw.Connection, account_no: int, token: Token) -> No
             token.digest, token.created_ms, token.expires_ms, token.expired_ms,
         ),
     )  # fmt: skip
-
-
-def _account(row: tuple[Any, ...]) -> Account:
-    no, name, created_ms, size, frontier, version = row
-    return Account(no, name, created_ms, Frontier.from_bytes(size, frontier), version)
-
-
-def _user(row: tuple[Any, ...]) -> User:
-    user_id, email, name, role, active, created_ms = row
-    return User(user_id.hex(), email, name, Role(role), bool(active), created_ms)
-
-
-def _token(row: tuple[Any, ...]) -> Token:
-    token_id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms = row
-    return Token(token_id.hex(), user_id.hex(), name, Scope(scope), digest, created_ms, expires_ms, expired_ms)
