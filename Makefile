@@ -37,7 +37,7 @@ torture: $(VENV)/dev ## kill a writing server again and again, and check what is
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
-		-q -o locks/runtime.txt pyproject.toml --group build
+		-q -o locks/runtime.txt pyproject.toml --extra postgres --group build
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
 		-q -o locks/dev.txt pyproject.toml --extra postgres --group build --group dev
 

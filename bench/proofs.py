@@ -10,19 +10,16 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from bench.files import store_url
 from bench.filling import Filled
 from bench.load import request_bytes
 from bench.process import Caller, Server
-from whodid.config import Settings
+from bench.sqlite import SqlitePlace
 from whodid.service import Service, start_service
 from whodid.store.base import Account, Scope
-from whodid.store.opening import open_store
 from whodid.web.app import PROOF
 
 _BLOCK = 20
@@ -46,16 +43,13 @@ class Proofs:
 def measure_proofs(filled: Filled, calls: int) -> Proofs:
     """Ask for so many random records in all ways."""
     ids = asyncio.run(_random_ids(filled, calls + _WARM_UP))
-    _empty_caches(filled.file)
-    (read_cold,) = asyncio.run(_ask(filled, ids, (_read,)))
-    _empty_caches(filled.file)
-    (made_cold,) = asyncio.run(_ask(filled, ids, (_prove,)))
+    read_cold, made_cold = (_ask_coldly(filled, ids, way) for way in (_read, _prove))
     made, read = asyncio.run(_ask(filled, ids, (_prove, _read)))
     return Proofs(made, made_cold, read, read_cold, _ask_over_http(filled, ids))
 
 
 async def _random_ids(filled: Filled, count: int) -> list[str]:
-    store = open_store(store_url(filled.file))
+    store = filled.place.open()
     try:
         account = await store.account(filled.large.account.name)
         assert account is not None
@@ -68,9 +62,18 @@ async def _random_ids(filled: Filled, count: int) -> list[str]:
         await store.close()
 
 
-def _empty_caches(file: Path) -> None:
+def _ask_coldly(filled: Filled, ids: Sequence[str], way: "_Way") -> list[float]:
+    """The seconds that each record took the first time; none where a database has caches of its own."""
+    if not isinstance(filled.place, SqlitePlace):
+        return []
+    _empty_caches(filled.place)
+    (seconds,) = asyncio.run(_ask(filled, ids, (way,)))
+    return seconds
+
+
+def _empty_caches(place: SqlitePlace) -> None:
     """Let the kernel forget a store's file. SQLite's own caches end with the processes and connections."""
-    descriptor = os.open(file, os.O_RDONLY)
+    descriptor = os.open(place.file, os.O_RDONLY)
     try:
         os.fsync(descriptor)  # what is not on the disk is not forgotten
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -92,7 +95,7 @@ _Way: TypeAlias = Callable[[Service, Account, str], Awaitable[None]]
 async def _ask(filled: Filled, ids: Sequence[str], ways: Sequence[_Way]) -> list[list[float]]:
     """The seconds that each record took in each of the ways; these take turns, block by block."""
     seconds: list[list[float]] = [[] for _ in ways]
-    service = start_service(Settings(store=store_url(filled.file)))
+    service = await start_service(filled.place.settings())
     try:
         for way in ways:
             await _ask_all(way, service, filled.large.account, ids[:_WARM_UP])
@@ -117,7 +120,7 @@ def _ask_over_http(filled: Filled, ids: Sequence[str]) -> list[float]:
     token = filled.large.tokens[Scope.SECURITY_LOGS]
     requests = [request_bytes("GET", PROOF.replace("{_id}", record_id), token) for record_id in ids]
     seconds: list[float] = []
-    with Server(filled.file, behind_ms=filled.behind_ms) as server, Caller(server.port) as caller:
+    with Server(filled.place, behind_ms=filled.behind_ms) as server, Caller(server.port) as caller:
         for request in requests:
             began = time.perf_counter()
             body = caller.call(request)

@@ -38,6 +38,7 @@ ORDER = (
     "evidence",
     "verify",
     "importing",
+    "migrating",
     "exporting",
     "export",
     "demo",

@@ -187,6 +187,13 @@ class Gate:
         """Look this token up anew next time: users or tokens of its account have changed."""
         self._known.pop(principal.digest, None)
 
+    def forget_account(self, account_no: int | None) -> None:
+        """Look all tokens of an account up anew, or those of all accounts: they were changed by another server."""
+        if account_no is None:
+            self._known.clear()
+        for digest in [digest for digest, known in self._known.items() if known.account_no == account_no]:
+            del self._known[digest]
+
     async def close(self) -> None:
         """Try for a moment more to record what is owed."""
         if self._settling is not None:

@@ -18,7 +18,10 @@ def _setting(default: Any, says: str, *, least: float | None = None, most: float
 class Settings:
     """Everything that can be set. Each field's ``says`` is its documentation; a test holds the README against it."""
 
-    store: str = _setting("sqlite:///data/whodid.db", "where everything is kept: `sqlite:///path/whodid.db`")
+    store: str = _setting(
+        "sqlite:///data/whodid.db",
+        "where everything is kept: `sqlite:///path/whodid.db`, or `postgresql://user@host/database`",
+    )
     host: str = _setting("127.0.0.1", "the address to listen on; `0.0.0.0` for all")
     port: int = _setting(8600, "the port to listen on; 0 for any free one", least=0, most=65535)
     log_level: str = _setting("info", "`debug`, `info`, `warning` or `error`; `debug` logs every request")
@@ -43,9 +46,15 @@ class Settings:
         "there are",
     )
     signing_key: str = _setting(
-        "", "the file of the key that signs checkpoints (PEM, Ed25519); else one is made beside the store"
+        "",
+        "the file of the key that signs checkpoints (PEM, Ed25519); else one is made beside the store, or as "
+        "`data/<database>.key`",
     )
-    signed_dir: str = _setting("", "the folder that keeps what was signed, outside of the store; else beside the store")
+    signed_dir: str = _setting(
+        "",
+        "the folder that keeps what was signed, outside of the store; else one beside the store, or "
+        "`data/<database>.signed`",
+    )
     witnesses: str = _setting(
         "",
         "witnesses that checkpoints are sent to: URL and verifier key with a space between, commas between witnesses",

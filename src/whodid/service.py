@@ -1,12 +1,15 @@
 """The composition root: builds everything that serves, starts it, stops it. Knows nothing of HTTP."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from whodid.auth import Gate
 from whodid.config import Settings
+from whodid.errors import StoreUnavailable
 from whodid.evidence.examining import Examiner
 from whodid.evidence.opening import open_ledger, open_signer
 from whodid.evidence.panel import Panel
@@ -20,6 +23,9 @@ from whodid.records import IdMakers
 from whodid.sequencer import Limits, Sequencer
 from whodid.store.base import Store
 from whodid.store.opening import open_store
+
+_REACH_SECONDS: Final = 2.0
+"""How long whoever asks whether the server is ready is kept waiting."""
 
 
 def wall_clock() -> int:
@@ -43,7 +49,16 @@ class Service:
 
     def start(self) -> None:
         """Begin the work in the background; in the event loop that serves."""
+        self.store.watch(self.gate.forget_account)
         self.publishing.start()
+
+    async def reach(self) -> None:
+        """Raise ``StoreUnavailable`` unless the store answers, soon."""
+        try:
+            async with asyncio.timeout(_REACH_SECONDS):
+                await self.store.identity_version(0)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"the store does not answer within {_REACH_SECONDS:g} seconds") from error
 
     async def close(self) -> None:
         """Finish what was taken, record what is owed, and let go of the store."""
@@ -53,7 +68,7 @@ class Service:
         await self.store.close()
 
 
-def start_service(
+async def start_service(
     settings: Settings,
     *,
     clock: Callable[[], int] = wall_clock,
@@ -73,7 +88,11 @@ def start_service(
     metrics.watch_queue(lambda: sequencer.waiting_events)
     gate = Gate(store, sequencer, clock=clock, ids=ids, cache_size=settings.token_cache)
     recorder = Recorder(store, sequencer, gate, clock=clock, ids=ids)
-    signer = open_signer(settings, store)
+    try:
+        signer = await open_signer(settings, store)
+    except BaseException:
+        await store.close()
+        raise
     publishing = _publishing(settings, store, signer, witnesses, metrics, clock=clock, random_bytes=random_bytes)
     evidence = Evidence(store, signer, publishing)
     return Service(settings, store, sequencer, gate, recorder, publishing, evidence, metrics, clock)

@@ -12,7 +12,20 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from whodid import __version__
-from whodid.cli import accounts, demonstrate, key, serving, tokens, transfer, users, verify, verify_store, witness
+from whodid.cli import (
+    accounts,
+    db,
+    demonstrate,
+    key,
+    migrate,
+    serving,
+    tokens,
+    transfer,
+    users,
+    verify,
+    verify_store,
+    witness,
+)
 from whodid.cli.output import UsageError, complain
 from whodid.errors import WhodidError
 
@@ -30,11 +43,12 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-for part in (serving.app, demonstrate.app, accounts.app, users.app, tokens.app, key.app, witness.app):
+for part in (serving.app, demonstrate.app, db.app, accounts.app, users.app, tokens.app, key.app, witness.app):
     app.command(part)
 transfer.register(app)
 app.command(verify.app)
 app.command(verify_store.app)
+app.command(migrate.app)
 
 
 def main() -> NoReturn:

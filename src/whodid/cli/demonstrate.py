@@ -13,7 +13,7 @@ from whodid.cli.output import say
 from whodid.cli.serving import start
 from whodid.config import Settings, load_settings
 from whodid.demo import Demonstration, prepare
-from whodid.store.opening import sqlite_path
+from whodid.store.urls import sqlite_path
 
 DEFAULT_STORE = "sqlite:///demo/whodid.db"
 

@@ -27,7 +27,7 @@ class Operator:
 
 @asynccontextmanager
 async def operate(url: str | None, *, create: bool = False, exclusive: bool = False) -> AsyncIterator[Operator]:
-    """Open the store, making it where there is none if ``create`` says so; close it afterwards.
+    """Open the store, making a SQLite store where there is none if ``create`` says so; close it afterwards.
 
     Without ``url`` it is the store of the settings: of the environment or the settings file, if they name one.
     ``exclusive`` refuses a store that a server serves.
@@ -44,8 +44,8 @@ async def operate(url: str | None, *, create: bool = False, exclusive: bool = Fa
 async def signing(operator: Operator, url: str | None) -> tuple[Keyring, Signer]:
     """The keys of the operator's store, and what signs with them. Raises ``InvalidSetting`` or ``StoreUnavailable``."""
     settings = load_settings({"store": url})
-    keyring = open_keyring(settings)
-    signer = open_signer(settings, operator.store, keyring)
+    keyring = await open_keyring(settings, operator.store)
+    signer = await open_signer(settings, operator.store, keyring)
     await signer.recall_host()
     return keyring, signer
 

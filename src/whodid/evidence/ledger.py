@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from whodid.durable import make_folder, replacing
-from whodid.errors import InvalidSetting, StoreUnavailable
+from whodid.errors import StoreUnavailable
 from whodid.records import is_name
 
 _SUFFIX: Final = ".checkpoint"
@@ -101,12 +101,3 @@ class Ledger:
             raise StoreUnavailable(
                 f"{path}, which keeps what was signed, can't be used: {error.strerror}", retry_after_seconds=5
             ) from error
-
-
-def ledger_at(folder: str, store_path: Path | None) -> Ledger:
-    """The ledger of a store: at ``folder``, or beside the store's file. Raises ``InvalidSetting``."""
-    if folder:
-        return Ledger(Path(folder))
-    if store_path is None:
-        raise InvalidSetting("signed_dir must name a folder: the store is no file that it could be kept beside")
-    return Ledger(store_path.with_name(f"{store_path.name}.signed"))

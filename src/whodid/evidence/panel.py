@@ -124,6 +124,10 @@ class Panel:
                 self._cases[state.account_no, state.witness] = _Case(state)
             self._loaded = True
 
+    def forget(self) -> None:
+        """Read anew, when next asked, how far the witnesses are: another server asks them now."""
+        self._loaded = False
+
     def free(self, account_no: int, signed: SignedCheckpoint) -> list[Witness]:
         """The witnesses that have not cosigned a checkpoint, and may be asked for it now."""
         have = {cosigner.witness for cosigner in signed.cosigners}

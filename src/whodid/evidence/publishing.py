@@ -6,10 +6,12 @@ within ``PATIENCE_SECONDS``; one that comes later is added. So a witness that is
 its own cosignature: a published checkpoint is older than a round only by as long as the round takes.
 
 What was published is kept in the store before it is shown: nobody sees a log shrink because a server was restarted,
-with witnesses or without.
+or because another server of the same store answers, with witnesses or without. One server at a time asks the
+witnesses, for all of them.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
@@ -30,6 +32,10 @@ _T = TypeVar("_T")
 
 PATIENCE_SECONDS: Final = 2.0
 """How long a checkpoint waits for the cosignatures of its witnesses."""
+
+_WORK: Final = "witnesses"
+_LEASE_SECONDS: Final = 60.0
+"""For how long one server asks the witnesses if nothing more is heard of it."""
 
 _LOOKED_AT_ONCE: Final = 100
 """After so many logs that need nothing, other work has its turn."""
@@ -74,6 +80,7 @@ class Publishing:
         self._round_seconds = round_seconds
         self._patience_seconds = patience_seconds
         self._observer = observer
+        self._holder = random_bytes(16)
         self._published: dict[int, SignedCheckpoint] = {}
         self._signing = asyncio.Lock()
         self._publishing = asyncio.Lock()
@@ -96,6 +103,9 @@ class Publishing:
                 task.cancel()
             await asyncio.wait(self._tasks)
         self._panel.close()
+        if self._panel.verifiers:
+            with contextlib.suppress(StoreUnavailable):  # then it is for nobody to wait for
+                await self._store.lease(_WORK, self._holder, 0)
 
     # What is shown.
 
@@ -109,6 +119,7 @@ class Publishing:
             self._show(account_no, signed)
             return signed
         await self._examiner.check(account)
+        await self._catch_up(account_no, account)
         shown = await self._shown(account_no, account)
         if shown is None:
             shown = await self._examiner.newest(account)
@@ -123,6 +134,17 @@ class Publishing:
         if shown is None and (kept := await self._kept(account_no, account, key)):
             shown = self._published.setdefault(account_no, kept)
         return shown if shown is not None and shown.signer == key else None
+
+    async def _catch_up(self, account_no: int, account: str) -> None:
+        """Show what another server has published since."""
+        shown, kept = self._published.get(account_no), await self._store.checkpoint(account_no, Standing.PUBLISHED)
+        if shown is None or kept is None or kept.note == str(shown.note):
+            return
+        with contextlib.suppress(InvalidEvidence):
+            signed = open_checkpoint(kept.note, self._signer.verifiers(account)[:1], self._panel.verifiers)
+            newer = self._newer(_Fresh(account_no, account, signed))
+            if newer is not None:
+                self._show(account_no, newer)
 
     async def _kept(self, account_no: int, account: str, key: Verifier) -> SignedCheckpoint | None:
         """The newest that the store keeps and this key has signed; of two of one size, that with cosignatures.
@@ -183,8 +205,12 @@ class Publishing:
     async def round(self) -> None:
         """Publish the newest checkpoint of each log that has grown, or lacks a cosignature that it may get now.
 
-        Raises ``StoreUnavailable``: where it is about some logs only, after all others.
+        Does nothing where another server does it. Raises ``StoreUnavailable``: where it is about some logs only, after
+        all others.
         """
+        if not await self._store.lease(_WORK, self._holder, _LEASE_SECONDS + 2 * self._round_seconds):
+            self._panel.forget()
+            return
         await self._panel.load()
         accounts = await self._store.accounts()
         due = await self._due(accounts)

@@ -40,6 +40,7 @@ _HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*", re.ASCI
 class _Known:
     """The newest checkpoint of an account, and when its log was looked at."""
 
+    account_no: int
     signed: SignedCheckpoint
     looked_at: float
 
@@ -98,16 +99,20 @@ class Signer:
     async def newest(self, account: str, *, covering: int = 0) -> SignedCheckpoint:
         """A signed checkpoint of the account's log of at least ``covering`` entries: the head's, a second old at most.
 
+        Never one of fewer entries than was signed before, by whatever server.
+
         Raises ``NotFound``, ``InconsistentLog`` or ``StoreUnavailable``.
         """
         async with self._locks[account]:
             known = self._known.get(account)
             now = self._monotonic()
-            if known and known.signed.checkpoint.size >= covering and now - known.looked_at < FRESH_SECONDS:
-                return known.signed
-            signed = await self._sign(account)
+            if known and now - known.looked_at < FRESH_SECONDS:
+                kept = await self._store.checkpoint(known.account_no, Standing.SIGNED)
+                if known.signed.checkpoint.size >= max(covering, kept.size if kept else 0):
+                    return known.signed
+            account_no, signed = await self._sign(account)
             assert signed.checkpoint.size >= covering, "nobody asks for what is not in the log yet"
-            self._known[account] = _Known(signed, now)
+            self._known[account] = _Known(account_no, signed, now)
             return signed
 
     async def covering(self, account: str, size: int) -> SignedCheckpoint:
@@ -136,10 +141,10 @@ class Signer:
                 await self._compare(account, note)
         return _Examined(account, newest, kept)
 
-    async def _sign(self, name: str) -> SignedCheckpoint:
+    async def _sign(self, name: str) -> tuple[int, SignedCheckpoint]:
         while True:
             account, newest, kept = await self._examine(name)
-            keys = self._keyring.current()
+            keys = await self._keys()
             head = Checkpoint(self.origin(name), account.frontier.size, account.frontier.root())
             signed = None if newest is None else self._signed_so(newest, head, keys)
             if signed is None:
@@ -148,7 +153,21 @@ class Signer:
                     continue
             if kept is None or kept.note != str(signed.note):
                 await self._store.keep([KeptCheckpoint(account.no, Standing.SIGNED, head.size, str(signed.note))])
-            return signed
+            return account.no, signed
+
+    async def _keys(self) -> Keys:
+        """The keys to sign with. Raises ``StoreUnavailable`` where other servers sign with a key that is not here."""
+        keys = self._keyring.current()
+        settled = await self._store.signing_key()
+        if settled not in (None, keys.public_key):
+            retired = [key.public_key for key in keys.retired]
+            settled = await self._store.settle_signing_key(keys.public_key, retired)
+            if settled != keys.public_key:
+                raise StoreUnavailable(
+                    f"the logs are signed with another key than that in {self._keyring.path}; bring its file there",
+                    retry_after_seconds=60,
+                )
+        return keys
 
     def _keep(self, account: str, before: str | None, note: str) -> bool:
         """Keep what was signed, unless another process has signed since ``before`` was read."""

@@ -3,7 +3,7 @@
 Truth: accounts with their heads, entries, block roots, users, tokens, what was signed. Derived, and rebuilt from the
 records at will: the search index.
 
-Concurrency: any number of processes may use one store at the same time (a server, commands); whoever appends reads
+Concurrency: any number of processes may use one store at the same time (servers, commands); whoever appends reads
 the account's head in the same transaction that moves it. Within a process, all operations may be called
 concurrently from one event loop.
 """
@@ -298,7 +298,10 @@ class Store(Protocol):
         ...
 
     async def keep(self, kept: Sequence[Kept]) -> None:
-        """Keep checkpoints and how far witnesses are, durably, all of it or nothing; each replaces the one before."""
+        """Keep checkpoints and how far witnesses are, durably, all of it or nothing; each replaces the one before.
+
+        But no checkpoint replaces one of a larger log.
+        """
         ...
 
     async def checkpoint(self, account_no: int, standing: Standing) -> KeptCheckpoint | None:
@@ -307,6 +310,33 @@ class Store(Protocol):
 
     async def witness_states(self) -> list[WitnessState]:
         """How far all witnesses are with all logs, by account and witness."""
+        ...
+
+    # What the servers of one store must agree on. A store that has but one server need not ask.
+
+    async def signing_key(self) -> bytes | None:
+        """The public key whose private half all servers sign with; None if that is not settled, or need not be."""
+        ...
+
+    async def settle_signing_key(self, public_key: bytes, retired: Sequence[bytes]) -> bytes:
+        """Let this be the key that all servers sign with, unless another one is already that is not ``retired``.
+
+        The key that is, from now on.
+        """
+        ...
+
+    async def lease(self, work: str, holder: bytes, seconds: float) -> bool:
+        """Whether the work that one server at a time does is this one's for so long: nobody else has it.
+
+        ``holder`` tells servers apart. With no ``seconds``, it is given back.
+        """
+        ...
+
+    def watch(self, changed: Callable[[int | None], None]) -> None:
+        """From now on, call ``changed`` soon after users or tokens of an account were changed by another server.
+
+        With the account's number; None where it may be any. Nobody may rely on it alone. In the event loop.
+        """
         ...
 
     async def check(self, progress: Progress) -> list[Finding]:

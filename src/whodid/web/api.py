@@ -75,8 +75,9 @@ class Api:
         return Response(b'{"status":"ok"}', media_type=JSON)
 
     async def ready(self, exchange: Exchange) -> Response:  # noqa: ARG002
-        """The server takes appends. Raises ``Unavailable`` while it does not."""
+        """The server takes appends, and its store answers. Raises ``Unavailable`` where one of them does not."""
         await self._service.sequencer.probe()
+        await self._service.reach()
         return Response(b'{"status":"ready"}', media_type=JSON)
 
     async def metrics(self, exchange: Exchange) -> Response:  # noqa: ARG002

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import httptools
 import uvicorn
@@ -19,6 +19,7 @@ from whodid.config import Settings
 from whodid.errors import InvalidSetting
 from whodid.logs import set_up_logs
 from whodid.service import Service, start_service
+from whodid.store.urls import shown
 from whodid.web.app import build_app
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def serve(
     settings: Settings,
     announce: Callable[[str], None] = _print_now,
     *,
-    start: Callable[[Settings], Service] = start_service,
+    start: Callable[[Settings], Awaitable[Service]] = start_service,
     build: Callable[[Service], ASGIApp] = build_app,
 ) -> int:
     """Serve until a signal says to stop; the exit status. ``announce`` is told when, and where, all is ready.
@@ -60,8 +61,7 @@ def serve(
     gc.set_threshold(_GC_ALLOCATIONS, 20, 100)
     listening = _listen(settings)
     with contextlib.closing(listening):
-        service = start(settings)
-        uvloop.run(_serve(service, build(service), listening, announce))
+        uvloop.run(_serve(settings, start, build, listening, announce))
     return 0
 
 
@@ -74,11 +74,17 @@ def _listen(settings: Settings) -> socket.socket:
         raise InvalidSetting(f"can't listen on {settings.host} port {settings.port}: {reason}") from error
 
 
-async def _serve(service: Service, app: ASGIApp, listening: socket.socket, announce: Callable[[str], None]) -> None:
-    settings = service.settings
+async def _serve(
+    settings: Settings,
+    start: Callable[[Settings], Awaitable[Service]],
+    build: Callable[[Service], ASGIApp],
+    listening: socket.socket,
+    announce: Callable[[str], None],
+) -> None:
+    service = await start(settings)
     server = _Server(
         uvicorn.Config(
-            app,
+            build(service),
             http=_BoundedProtocol,
             ws="none",
             lifespan="off",
@@ -91,7 +97,7 @@ async def _serve(service: Service, app: ASGIApp, listening: socket.socket, annou
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         ),
-        lambda: announce(f"Whodid serves {settings.store} at {_url(listening)} (Ctrl-C stops it)"),
+        lambda: announce(f"Whodid serves {shown(settings.store)} at {_url(listening)} (Ctrl-C stops it)"),
     )
     try:
         service.start()

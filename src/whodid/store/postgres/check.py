@@ -17,7 +17,7 @@ from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
 from whodid.records import Kind, parse_record, parse_time
 from whodid.store.base import Finding, Progress
 from whodid.store.postgres.connection import Connection
-from whodid.store.postgres.writer import searched
+from whodid.store.postgres.rows import searched
 
 MOST_FINDINGS = 1000
 """A check stops when it has found this much: the store is beyond an entry-by-entry report."""

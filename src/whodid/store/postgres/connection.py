@@ -1,10 +1,11 @@
 """Connections to the database: the pool, how PostgreSQL's errors are told, and the schema's version."""
 
-import re
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import select
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
-from typing import Any, Final, TypeAlias
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -12,6 +13,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from whodid.errors import InvalidSetting, StoreUnavailable, StoreUnusable
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = AsyncConnection[Row]
@@ -32,21 +36,33 @@ _SCHEMA_TABLE: Final = "whodid_schema"
 _OPTIONS: Final = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s -c lock_timeout=20s"
 
 
+_DEFAULTS: Final = {
+    "application_name": "whodid",
+    "connect_timeout": "5",
+    "target_session_attrs": "read-write",  # never a standby: whoever reads leaves a token use
+    # A database that is gone without a word is noticed within half a minute.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+
+
+class ConnectionLost(StoreUnavailable):
+    """The connection broke under an operation: another one may do better."""
+
+
 def parse_dsn(url: str) -> str:
     """The connection string for ``postgresql://…``. Raises ``InvalidSetting``, which shows no password."""
     try:
         given = conninfo_to_dict(url)
-    except psycopg.Error as error:
+    except psycopg.Error:
         raise InvalidSetting(
-            "a PostgreSQL store is named like postgresql://user@host:5432/database?sslmode=verify-full"
-        ) from error
+            "a PostgreSQL store is named like postgresql://user@host:5432/database?sslmode=verify-full; "
+            "what is special in a name or password is written like %40"
+        ) from None  # the reason may hold the password
     options = f"{_OPTIONS} {given.pop('options', '') or ''}".strip()
-    return make_conninfo("", **{"application_name": "whodid", "connect_timeout": "5", **given, "options": options})
-
-
-def shown(url: str) -> str:
-    """The URL without its password, for people."""
-    return re.sub(r"(://[^:/@?]*):[^@]*@", r"\1:…@", re.sub(r"(password=)[^&\s]*", r"\1…", url))
+    return make_conninfo("", **{**_DEFAULTS, **given, "options": options})
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -56,42 +72,59 @@ def migrations() -> list[tuple[int, str]]:
     return [(int(file.name.partition("_")[0]), file.read_text("utf-8")) for file in files]
 
 
-def prepare(dsn: str, *, migrate: bool) -> None:
-    """See to it that the database has the newest schema; safe to run twice, and by many processes at once.
+def check_schema(dsn: str) -> None:
+    """Raise ``StoreUnusable`` unless the database has the schema that is needed; ``StoreUnavailable``, too."""
+    with _connected(dsn) as connection:
+        version, newest = _version(connection), migrations()[-1][0]
+        if version < newest:
+            state = "has no schema of Whodid yet" if version == 0 else f"has schema {version}, and {newest} is needed"
+            raise StoreUnusable(f"the database {state}; 'whodid db init' brings it up to date")
 
-    Without ``migrate`` an older schema is refused. Raises ``StoreUnusable`` or ``StoreUnavailable``.
+
+def migrate(dsn: str, then: Callable[[psycopg.Connection[Row]], None] | None = None) -> tuple[int, int]:
+    """Bring the database's schema up to date, and do ``then``, in one transaction; its version before and after.
+
+    Safe to run twice, and by many processes at once. Raises ``StoreUnusable`` or ``StoreUnavailable``.
     """
-    with telling_errors(), psycopg.connect(dsn, autocommit=True) as connection:
-        if connection.info.server_version < OLDEST_SERVER:
-            raise StoreUnusable(f"PostgreSQL 14 or later is needed; this is {connection.info.server_version // 10000}")
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            _bring_up(connection, migrate=migrate)
-
-
-def _bring_up(connection: psycopg.Connection[Row], *, migrate: bool) -> None:
-    version, newest = _version(connection), migrations()[-1][0]
-    if version > newest:
-        raise StoreUnusable(
-            f"the database has schema {version}, of a newer Whodid; this one knows schemas up to {newest}"
+    with _connected(dsn) as connection, connection.transaction():
+        connection.execute("SET LOCAL statement_timeout = 0")  # of a large table, a migration may take long
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {_SCHEMA_TABLE} "
+            "(version int PRIMARY KEY, migrated_at timestamptz NOT NULL DEFAULT now())"
         )
-    if version < newest and not migrate:
-        state = "has no schema of Whodid yet" if version == 0 else f"has schema {version}, and {newest} is needed"
-        raise StoreUnusable(f"the database {state}; 'whodid db init' brings it up to date")
-    for number, statements in migrations():
-        if number > version:
-            connection.execute(statements.encode())
-            connection.execute(f"INSERT INTO {_SCHEMA_TABLE} (version) VALUES (%s)", (number,))  # noqa: S608
+        before = _version(connection)
+        for number, statements in migrations():
+            if number > before:
+                connection.execute(statements.encode())
+                connection.execute(f"INSERT INTO {_SCHEMA_TABLE} (version) VALUES (%s)", (number,))  # noqa: S608
+        if then is not None:
+            then(connection)
+        return before, _version(connection)
+
+
+@contextmanager
+def _connected(dsn: str) -> Iterator[psycopg.Connection[Row]]:
+    with telling_errors(), psycopg.connect(dsn, autocommit=True) as connection:
+        server = connection.info.server_version
+        if server < OLDEST_SERVER:
+            raise StoreUnusable(f"PostgreSQL 14 or later is needed; this is {server // 10000}")
+        yield connection
 
 
 def _version(connection: psycopg.Connection[Row]) -> int:
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {_SCHEMA_TABLE} "
-        "(version int PRIMARY KEY, migrated_at timestamptz NOT NULL DEFAULT now())"
-    )
+    """The schema's version; 0 where there is none. Raises ``StoreUnusable`` where it is too new."""
+    if connection.execute("SELECT to_regclass(%s)", (_SCHEMA_TABLE,)).fetchone() == (None,):
+        return 0
     row = connection.execute(f"SELECT coalesce(max(version), 0) FROM {_SCHEMA_TABLE}").fetchone()  # noqa: S608
     assert row is not None
-    return int(row[0])
+    version, newest = int(row[0]), migrations()[-1][0]
+    if version > newest:
+        raise StoreUnusable(
+            f"the database has schema {version}, of a newer Whodid; this one knows schemas up to {newest}: use a newer "
+            "Whodid"
+        )
+    return version
 
 
 class Pool:
@@ -100,13 +133,34 @@ class Pool:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._pool: AsyncConnectionPool[Connection] | None = None
+        self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection, in autocommit mode, given back afterwards. Raises ``StoreUnavailable``."""
+        pool = await self._opened()
         with telling_errors():
-            async with (await self._opened()).connection() as connection:
-                yield connection
+            async with pool.connection() as connection:
+                try:
+                    yield connection
+                except psycopg.errors.ReadOnlySqlTransaction:
+                    await connection.close()  # it was a primary, and is one no longer: look for the one that is
+                    raise
+                except psycopg.Error as error:
+                    if connection.broken or connection.closed:
+                        raise ConnectionLost(_reason(error), retry_after_seconds=5) from error
+                    raise
+
+    async def run(
+        self, work: Callable[Concatenate[Connection, _P], Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Do some work that changes nothing; once more where the connection breaks. Raises ``StoreUnavailable``."""
+        try:
+            async with self.connection() as connection:
+                return await work(connection, *args, **kwargs)
+        except ConnectionLost:
+            async with self.connection() as connection:
+                return await work(connection, *args, **kwargs)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -116,19 +170,36 @@ class Pool:
 
     async def _opened(self) -> "AsyncConnectionPool[Connection]":
         if self._pool is None:
-            self._pool = AsyncConnectionPool(
-                self._dsn,
-                min_size=1,
-                max_size=CONNECTIONS,
-                timeout=PATIENCE_SECONDS,
-                kwargs={"autocommit": True, "prepare_threshold": 2},
-                check=AsyncConnectionPool.check_connection,
-                reconnect_timeout=PATIENCE_SECONDS,
-                open=False,
-                name="whodid",
-            )
-            await self._pool.open()
+            async with self._opening:
+                if self._pool is None:
+                    pool = self._make()
+                    await pool.open()
+                    self._pool = pool
         return self._pool
+
+    def _make(self) -> "AsyncConnectionPool[Connection]":
+        return AsyncConnectionPool(
+            self._dsn,
+            min_size=1,
+            max_size=CONNECTIONS,
+            timeout=PATIENCE_SECONDS,
+            kwargs={"autocommit": True, "prepare_threshold": 2},
+            check=_check,
+            reconnect_timeout=PATIENCE_SECONDS,
+            open=False,
+            name="whodid",
+        )
+
+
+async def _check(connection: Connection) -> None:
+    """Raise where an idle connection was closed by the other side.
+
+    A socket that has nothing to say is taken to be sound: so no answer has to be waited for before each operation.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @contextmanager
@@ -138,6 +209,20 @@ def telling_errors() -> Iterator[None]:
         yield
     except (PoolTimeout, PoolClosed) as error:
         raise StoreUnavailable("the database can't be reached", retry_after_seconds=5) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
-        reason = error.diag.message_primary or type(error).__name__
-        raise StoreUnavailable(f"the database can't be used: {reason}", retry_after_seconds=5) from error
+    except _ENVIRONMENT as error:
+        raise StoreUnavailable(_reason(error), retry_after_seconds=5) from error
+
+
+_ENVIRONMENT: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.UndefinedTable,
+)
+"""What is not the fault of whoever asks."""
+
+
+def _reason(error: psycopg.Error) -> str:
+    reason = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
+    return f"the database can't be used: {reason[:500]}"

@@ -5,7 +5,7 @@ Each column is of one of three types: ``q`` (bigint), ``h`` (smallint), ``b`` (b
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from whodid.store.postgres.connection import Connection
 
@@ -15,7 +15,14 @@ _COUNT = struct.Struct(">h").pack
 _LENGTH = struct.Struct(">i").pack
 _BIGINT = struct.Struct(">iq").pack
 _SMALLINT = struct.Struct(">ih").pack
-_NULL = _LENGTH(-1)
+
+NULL: Final = _LENGTH(-1)
+"""The field of a column that has no value."""
+
+
+def bytes_field(value: bytes | None) -> bytes:
+    """The field of a column of bytes."""
+    return NULL if value is None else _LENGTH(len(value)) + value
 
 
 class BulkCopy:
@@ -29,10 +36,13 @@ class BulkCopy:
 
     async def __call__(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Copy rows, inside a transaction."""
-        if not rows:
-            return
+        if rows:
+            await self.copy_made(connection, self._pieces(rows))
+
+    async def copy_made(self, connection: Connection, pieces: Iterable[bytes]) -> None:
+        """Copy rows that are in the format already, inside a transaction."""
         async with connection.cursor() as cursor, cursor.copy(self._statement) as copy:
-            await copy.write(b"".join([_HEAD, *self._pieces(rows), _END]))
+            await copy.write(b"".join([_HEAD, *pieces, _END]))
 
     def _pieces(self, rows: Iterable[Sequence[Any]]) -> list[bytes]:
         pieces: list[bytes] = []
@@ -41,10 +51,9 @@ class BulkCopy:
             add(count)
             for kind, value in zip(types, row, strict=True):
                 if value is None:
-                    add(_NULL)
+                    add(NULL)
                 elif kind == "b":
-                    add(_LENGTH(len(value)))
-                    add(value)
+                    add(bytes_field(value))
                 elif kind == "q":
                     add(_BIGINT(8, value))
                 else:

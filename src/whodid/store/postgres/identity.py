@@ -12,6 +12,21 @@ _ACCOUNTS = """
 _USER = "id, email, name, role, active, created_ms"
 _TOKEN = "id, user_id, name, scope, digest, created_ms, expires_ms, expired_ms"  # noqa: S105 (columns)
 
+_ACCOUNT_OF_TOKEN = """
+    SELECT a.account_no, a.name, a.created_ms
+    FROM token_digest d JOIN account a ON a.account_no = d.account_no
+    WHERE d.digest = %s
+"""  # noqa: S105 (a statement)
+_CREDENTIAL = """
+    SELECT h.size, h.frontier, h.identity_version,
+           u.id, u.email, u.name, u.role, u.active, u.created_ms,
+           t.id, t.user_id, t.name, t.scope, t.digest, t.created_ms, t.expires_ms, t.expired_ms
+    FROM token t
+    JOIN "user" u ON u.account_no = t.account_no AND u.id = t.user_id
+    JOIN head h ON h.account_no = t.account_no
+    WHERE t.account_no = %s AND t.digest = %s
+"""
+
 
 async def accounts(connection: Connection) -> list[Account]:
     """All accounts, by name."""
@@ -20,10 +35,16 @@ async def accounts(connection: Connection) -> list[Account]:
 
 
 async def account(connection: Connection, name: str) -> Account | None:
-    """The account of this name."""
-    found = await connection.execute(_ACCOUNTS + " WHERE a.name = %s", (name,))
-    row = await found.fetchone()
-    return account_of(row) if row else None
+    """The account of this name. Its number first: then its head can be asked for by it, where its data is."""
+    found = await connection.execute("SELECT account_no, name, created_ms FROM account WHERE name = %s", (name,))
+    known = await found.fetchone()
+    if known is None:
+        return None
+    found = await connection.execute(
+        "SELECT size, frontier, identity_version FROM head WHERE account_no = %s", (known[0],)
+    )
+    head = await found.fetchone()
+    return account_of((*known, *head)) if head else None
 
 
 async def identity_version(connection: Connection, account_no: int) -> int | None:
@@ -68,23 +89,17 @@ async def tokens(connection: Connection, account_no: int) -> list[Token]:
 
 
 async def credential(connection: Connection, digest: bytes) -> Credential | None:
-    """The token with this digest, its owner and account: one statement, so as they stood at one moment."""
-    found = await connection.execute(
-        """
-        SELECT a.account_no, a.name, a.created_ms, h.size, h.frontier, h.identity_version,
-               u.id, u.email, u.name, u.role, u.active, u.created_ms,
-               t.id, t.user_id, t.name, t.scope, t.digest, t.created_ms, t.expires_ms, t.expired_ms
-        FROM token_digest d
-        JOIN token t ON t.account_no = d.account_no AND t.digest = d.digest
-        JOIN "user" u ON u.account_no = t.account_no AND u.id = t.user_id
-        JOIN head h ON h.account_no = t.account_no
-        JOIN account a ON a.account_no = t.account_no
-        WHERE d.digest = %s
-        """,
-        (digest,),
-    )
+    """The token with this digest, its owner and account.
+
+    First whose it is, which never changes; then all that may change in one statement, so as it stood at one moment.
+    """
+    found = await connection.execute(_ACCOUNT_OF_TOKEN, (digest,), binary=True)
+    known = await found.fetchone()
+    if known is None:
+        return None
+    found = await connection.execute(_CREDENTIAL, (known[0], digest), binary=True)
     row = await found.fetchone()
-    return credential_of(row) if row else None
+    return credential_of((*known, *row)) if row else None
 
 
 async def apply(connection: Connection, account_no: int, change: IdentityChange) -> None:

@@ -17,6 +17,22 @@ _SEARCHED: Final = frozenset(
     ("type", "action", "user_id", "user_email", "target_id", "token_id", "scope", "outcome", "ip_address")
 )
 
+_WINDOW = f"""
+    (SELECT {_COLUMNS} FROM entry
+    WHERE account_no = %s AND kind = %s AND (created_ms, seq) > (%s, %s) AND created_ms < %s AND recorded_ms >= %s
+    ORDER BY created_ms, seq LIMIT {CHUNK})
+"""  # noqa: S608
+_WINDOW_OF_ALL = f"{' UNION ALL '.join([_WINDOW] * len(Kind))} ORDER BY created_ms, seq LIMIT {CHUNK}"
+
+# OFFSET 0: not from the ends of the log inwards, which may be far away, but what is in the window.
+_NUMBERS = """
+    SELECT min(seq), max(seq) FROM (
+        SELECT seq FROM entry
+        WHERE account_no = %s AND kind = ANY(%s) AND created_ms >= %s AND created_ms < %s AND recorded_ms >= %s
+        OFFSET 0
+    ) AS inside
+"""
+
 
 def _since_recorded(since_ms: int) -> int:
     """The earliest time at which something of that time was recorded: older partitions need not be looked at."""
@@ -58,19 +74,15 @@ async def entries(connection: Connection, account_no: int, first: int) -> list[E
 async def window(
     connection: Connection, account_no: int, after: tuple[int, int], until_ms: int, kind: Kind | None
 ) -> list[Entry]:
-    """The next chunk of ``Store.window``, of what comes after a time and a sequence number; empty at the end."""
-    kinds = [kind.value] if kind else [one.value for one in Kind]
-    found = await connection.execute(
-        f"""
-        SELECT {_COLUMNS} FROM entry
-        WHERE account_no = %s AND kind = ANY(%s) AND (created_ms, seq) > (%s, %s) AND created_ms < %s
-          AND recorded_ms >= %s
-        ORDER BY created_ms, seq
-        LIMIT {CHUNK}
-        """,  # noqa: S608
-        (account_no, kinds, *after, min(until_ms, MAX_TIME_MS + 1), _since_recorded(after[0])),
-        binary=True,
-    )
+    """The next chunk of ``Store.window``, of what comes after a time and a sequence number; empty at the end.
+
+    Of each kind by itself, so that an index has them in order: else each chunk would sort all that comes after it.
+    """
+    values: list[Any] = []
+    for one in [kind] if kind else Kind:
+        until = min(until_ms, MAX_TIME_MS + 1)
+        values += [account_no, one.value, *after, until, _since_recorded(after[0])]
+    found = await connection.execute(_WINDOW if kind else _WINDOW_OF_ALL, values, binary=True)
     return list(map(_entry, await found.fetchall()))
 
 
@@ -92,13 +104,8 @@ async def entry(connection: Connection, account_no: int, record_id: str) -> Entr
 
 async def numbers(connection: Connection, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
     """See ``Store.numbers``."""
-    found = await connection.execute(
-        """
-        SELECT min(seq), max(seq) FROM entry
-        WHERE account_no = %s AND created_ms >= %s AND created_ms < %s AND recorded_ms >= %s
-        """,
-        (account_no, since_ms, until_ms, _since_recorded(since_ms)),
-    )
+    kinds = [kind.value for kind in Kind]  # all there are: the index has the kind before the time
+    found = await connection.execute(_NUMBERS, (account_no, kinds, since_ms, until_ms, _since_recorded(since_ms)))
     row = await found.fetchone()
     return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
 

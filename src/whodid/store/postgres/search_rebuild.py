@@ -5,7 +5,7 @@ from typing import Any, Final
 from whodid.records import Kind, parse_record
 from whodid.store.base import Progress
 from whodid.store.postgres.connection import Connection
-from whodid.store.postgres.writer import SEARCHED, searched
+from whodid.store.postgres.rows import SEARCHED, searched
 
 _CHUNK: Final = 5000
 _COLUMNS: Final = ", ".join(SEARCHED)

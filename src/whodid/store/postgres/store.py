@@ -8,8 +8,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import psycopg
 
@@ -33,13 +32,13 @@ from whodid.store.base import (
     User,
     WitnessState,
 )
-from whodid.store.postgres import check, identity, reader, search_rebuild, tree
-from whodid.store.postgres.connection import Connection, Pool, parse_dsn, prepare
+from whodid.store.postgres import agreeing, check, identity, reader, search_rebuild, tree
+from whodid.store.postgres.connection import Pool, check_schema, migrate, parse_dsn
+from whodid.store.postgres.listening import Changed, listen
 from whodid.store.postgres.partitions import Partitions
-from whodid.store.postgres.writer import Appender, SealedSubmission, recorded_at, seal
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+from whodid.store.postgres.rows import recorded_at
+from whodid.store.postgres.takeover import Takeover
+from whodid.store.postgres.writer import Appender, SealedSubmission, seal
 
 
 def wall_clock() -> int:
@@ -62,13 +61,17 @@ class PostgresStore:
 
         Raises ``InvalidSetting``, ``StoreUnusable`` or ``StoreUnavailable``.
         """
-        dsn = parse_dsn(url)
-        prepare(dsn, migrate=create)
-        self._pool = Pool(dsn)
+        self._dsn = parse_dsn(url)
+        if create:
+            migrate(self._dsn)
+        else:
+            check_schema(self._dsn)
+        self._pool = Pool(self._dsn)
         self._random_bytes = random_bytes
         self._clock = clock
         self._partitions = Partitions(self._pool)
         self._appender = Appender(self._pool, clock)
+        self._listening: asyncio.Task[None] | None = None
 
     def prepare(self, submission: Submission) -> Prepared:
         return Prepared(seal(submission, self._random_bytes))
@@ -131,34 +134,34 @@ class PostgresStore:
         return account
 
     async def accounts(self) -> list[Account]:
-        return await self._read(identity.accounts)
+        return await self._pool.run(identity.accounts)
 
     async def account(self, name: str) -> Account | None:
-        return await self._read(identity.account, name)
+        return await self._pool.run(identity.account, name)
 
     async def identity_version(self, account_no: int) -> int | None:
-        return await self._read(identity.identity_version, account_no)
+        return await self._pool.run(identity.identity_version, account_no)
 
     async def credential(self, digest: bytes) -> Credential | None:
-        return await self._read(identity.credential, digest)
+        return await self._pool.run(identity.credential, digest)
 
     async def users(self, account_no: int) -> list[User]:
-        return await self._read(identity.users, account_no)
+        return await self._pool.run(identity.users, account_no)
 
     async def user(self, account_no: int, *, email: str) -> User | None:
-        return await self._read(identity.user, account_no, email)
+        return await self._pool.run(identity.user, account_no, email)
 
     async def addresses(self, account_no: int) -> dict[str, str]:
-        return await self._read(identity.addresses, account_no)
+        return await self._pool.run(identity.addresses, account_no)
 
     async def tokens(self, account_no: int) -> list[Token]:
-        return await self._read(identity.tokens, account_no)
+        return await self._pool.run(identity.tokens, account_no)
 
     async def newest(self, query: Query) -> list[bytes]:
-        return await self._read(reader.newest, query)
+        return await self._pool.run(reader.newest, query)
 
     async def entries(self, account_no: int, first: int = 0) -> AsyncIterator[list[Entry]]:
-        while chunk := await self._read(reader.entries, account_no, first):
+        while chunk := await self._pool.run(reader.entries, account_no, first):
             yield chunk
             first = chunk[-1].seq + 1
 
@@ -166,31 +169,43 @@ class PostgresStore:
         self, account_no: int, since_ms: int, until_ms: int, kind: Kind | None
     ) -> AsyncIterator[list[Entry]]:
         after = (since_ms, -1)
-        while chunk := await self._read(reader.window, account_no, after, until_ms, kind):
+        while chunk := await self._pool.run(reader.window, account_no, after, until_ms, kind):
             yield chunk
             after = (chunk[-1].created_ms, chunk[-1].seq)
 
     async def entry(self, account_no: int, record_id: str) -> Entry | None:
-        return await self._read(reader.entry, account_no, record_id)
+        return await self._pool.run(reader.entry, account_no, record_id)
 
     async def numbers(self, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
-        return await self._read(reader.numbers, account_no, since_ms, until_ms)
+        return await self._pool.run(reader.numbers, account_no, since_ms, until_ms)
 
     async def commitments(self, account_no: int, first: int, count: int) -> list[bytes]:
-        return await self._read(tree.commitments, account_no, first, count)
+        return await self._pool.run(tree.commitments, account_no, first, count)
 
     async def hashes(self, account_no: int, runs: Sequence[Run]) -> dict[Run, list[bytes]]:
-        return await self._read(tree.hashes, account_no, runs)
+        return await self._pool.run(tree.hashes, account_no, runs)
 
     async def keep(self, kept: Sequence[Kept]) -> None:
         async with self._pool.connection() as connection, connection.transaction():
             await tree.keep(connection, kept)
 
     async def checkpoint(self, account_no: int, standing: Standing) -> KeptCheckpoint | None:
-        return await self._read(tree.checkpoint, account_no, standing)
+        return await self._pool.run(tree.checkpoint, account_no, standing)
 
     async def witness_states(self) -> list[WitnessState]:
-        return await self._read(tree.witness_states)
+        return await self._pool.run(tree.witness_states)
+
+    async def signing_key(self) -> bytes | None:
+        return await self._pool.run(agreeing.signing_key)
+
+    async def settle_signing_key(self, public_key: bytes, retired: Sequence[bytes]) -> bytes:
+        return await self._pool.run(agreeing.settle_signing_key, public_key, retired)
+
+    async def lease(self, work: str, holder: bytes, seconds: float) -> bool:
+        return await self._pool.run(agreeing.lease, work, holder, seconds)
+
+    def watch(self, changed: Changed) -> None:
+        self._listening = asyncio.create_task(listen(self._dsn, changed), name="listen")
 
     async def check(self, progress: Progress) -> list[Finding]:
         async with self._pool.connection() as connection:
@@ -200,11 +215,12 @@ class PostgresStore:
         async with self._pool.connection() as connection:
             return await search_rebuild.rebuild(connection, progress)
 
-    async def close(self) -> None:
-        await self._pool.close()
+    def takeover(self) -> Takeover:
+        """What takes over the contents of another store into this one."""
+        return Takeover(self._pool, self._partitions, self._clock)
 
-    async def _read(
-        self, work: Callable[Concatenate[Connection, _P], Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
-        async with self._pool.connection() as connection:
-            return await work(connection, *args, **kwargs)
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+        await self._pool.close()

@@ -13,6 +13,17 @@ _BLOCK_ROOTS = """
     SELECT root FROM block_root WHERE account_no = %s AND level = %s AND position BETWEEN %s AND %s ORDER BY position
 """
 
+_KEEP_CHECKPOINT = """
+    INSERT INTO checkpoint VALUES (%s, %s, %s, %s)
+    ON CONFLICT (account_no, standing) DO UPDATE SET size = excluded.size, note = excluded.note
+    WHERE checkpoint.size <= excluded.size
+"""
+_KEEP_WITNESS = """
+    INSERT INTO witness VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (account_no, witness) DO UPDATE SET size = excluded.size,
+        cosigned_ms = excluded.cosigned_ms, error = excluded.error, tried_ms = excluded.tried_ms
+"""
+
 
 async def commitments(connection: Connection, account_no: int, first: int, count: int) -> list[bytes]:
     """See ``Store.commitments``."""
@@ -26,25 +37,17 @@ async def hashes(connection: Connection, account_no: int, runs: Sequence[Run]) -
 
 
 async def keep(connection: Connection, kept: Sequence[Kept]) -> None:
-    """See ``Store.keep``; inside a transaction."""
-    for one in kept:
+    """See ``Store.keep``; inside a transaction. In one order, so that two servers can't wait for each other."""
+    for one in sorted(kept, key=_place):
         if isinstance(one, KeptCheckpoint):
-            await connection.execute(
-                """
-                INSERT INTO checkpoint VALUES (%s, %s, %s, %s)
-                ON CONFLICT (account_no, standing) DO UPDATE SET size = excluded.size, note = excluded.note
-                """,
-                (one.account_no, one.standing.value, one.size, one.note),
-            )
+            await connection.execute(_KEEP_CHECKPOINT, (*_place(one), one.size, one.note))
         else:
-            await connection.execute(
-                """
-                INSERT INTO witness VALUES (%s, %s, %s, %s, %s, %s)
-                ON CONFLICT (account_no, witness) DO UPDATE SET size = excluded.size,
-                    cosigned_ms = excluded.cosigned_ms, error = excluded.error, tried_ms = excluded.tried_ms
-                """,
-                (one.account_no, one.witness, one.size, one.cosigned_ms, one.error, one.tried_ms),
-            )
+            await connection.execute(_KEEP_WITNESS, (*_place(one), one.size, one.cosigned_ms, one.error, one.tried_ms))
+
+
+def _place(kept: Kept) -> tuple[int, str]:
+    """The key of its row."""
+    return kept.account_no, kept.standing.value if isinstance(kept, KeptCheckpoint) else kept.witness
 
 
 async def checkpoint(connection: Connection, account_no: int, standing: Standing) -> KeptCheckpoint | None:

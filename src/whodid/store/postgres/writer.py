@@ -6,18 +6,20 @@ The steps, in order:
 2. Admit each submission, or refuse it by itself: checked under the current identity version, its changes of users and
    tokens possible, no ``_id`` in conflict. Leave out duplicates.
 3. Give each admitted event its number; grow the Merkle tree.
-4. Copy entries, ids and block roots; write the head.
+4. Write entries, ids and block roots, and the head.
 5. Commit. Where the connection breaks at this very moment, ask the database whether it did.
 
 All that one append must know of the one before is read in step 1, so a transaction that failed, or that another server
-made, needs no special care.
+made, needs no special care; and one whose connection broke is made once more on another. As few answers as possible are
+waited for, since others wait for the head meanwhile: a small append waits twice.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from msgspec import Struct
@@ -25,22 +27,14 @@ from msgspec import Struct
 from whodid.commitment import SALT_BYTES, commit
 from whodid.errors import NotFound, StaleIdentity, StoreUnavailable, WhodidError
 from whodid.merkle import Frontier, append, hash_leaf
-from whodid.records import MAX_CLOCK_LEAD_MS, Action, Body, Event
+from whodid.records import Event
 from whodid.store.admission import Brought, Recorded, find_duplicates, number
 from whodid.store.base import Receipt, Result, Submission
 from whodid.store.postgres import identity
-from whodid.store.postgres.connection import Connection, Pool
-from whodid.store.postgres.copying import BulkCopy
-
-SEARCHED: Final = (
-    "type", "action", "user_id", "user_email", "target_id", "token_id", "scope", "outcome", "ip_address",
-)  # fmt: skip
-"""The columns that entries are searched by, derived from the record."""
-
-_ENTRY_COLUMNS = "account_no, seq, recorded_ms, created_ms, kind, salt, commitment, record, " + ", ".join(SEARCHED)
-_COPY_ENTRIES = BulkCopy("entry", _ENTRY_COLUMNS, "qqqqh" + "b" * 12)
-_COPY_IDS = BulkCopy("record_id", "account_no, id, seq, recorded_ms", "qbqq")
-_COPY_BLOCKS = BulkCopy("block_root", "account_no, level, position, root", "qhqb")
+from whodid.store.postgres.connection import Connection, ConnectionLost, Pool
+from whodid.store.postgres.listening import notify
+from whodid.store.postgres.rows import FEW, Entries, Sealed, copy, insert, insert_blocks, recorded_at
+from whodid.store.postgres.rows import seal as seal_event
 
 _LOCK_HEAD = "SELECT size, frontier, identity_version FROM head WHERE account_no = %s FOR UPDATE"
 _WRITE_HEAD = "UPDATE head SET size = %s, frontier = %s, identity_version = %s WHERE account_no = %s"
@@ -54,16 +48,10 @@ _FIND_IDS = """
 
 _FIND_COMMITMENT = "SELECT commitment FROM entry WHERE account_no = %s AND seq = %s"
 
-_PAUSES_SECONDS = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0)
-"""How long is waited before each time that the database is asked what became of a commit."""
+_DOUBT_SECONDS: Final = 10.0
+"""How long the database is asked what became of a commit, before whoever waits is told that nobody knows."""
 
-
-class Sealed(Struct, frozen=True):
-    """An event with its salt and commitment."""
-
-    event: Event
-    salt: bytes
-    commitment: bytes
+_PAUSE_SECONDS: Final = 0.2
 
 
 class SealedSubmission(Struct, frozen=True):
@@ -78,7 +66,8 @@ def seal(submission: Submission, random_bytes: Callable[[int], bytes]) -> Sealed
     drawn = random_bytes(SALT_BYTES * len(submission.events))
     salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
     events = [
-        Sealed(event, salt, commit(salt, event.record)) for event, salt in zip(submission.events, salts, strict=True)
+        seal_event(event, salt, commit(salt, event.record))
+        for event, salt in zip(submission.events, salts, strict=True)
     ]
     return SealedSubmission(submission, events)
 
@@ -89,6 +78,7 @@ class _Head:
 
     account_no: int
     frontier: Frontier
+    """Of the log before."""
     identity_version: int
     new: list[Sealed] = field(default_factory=list)
     brought: dict[bytes, Recorded] = field(default_factory=dict)
@@ -127,39 +117,46 @@ class Appender:
             return error
         return result
 
-    async def _append(self, account_no: int, submissions: Sequence[SealedSubmission]) -> list[Result]:
+    async def _append(
+        self, account_no: int, submissions: Sequence[SealedSubmission], *, again: bool = False
+    ) -> list[Result]:
         work = _Append(account_no, submissions, self._clock())
         try:
-            async with self._pool.connection() as connection:
-                await connection.execute("BEGIN")
-                try:
-                    await work.run(connection)
-                except BaseException:
-                    with suppress(psycopg.Error):
-                        await connection.execute("ROLLBACK")
-                    raise
-                work.in_doubt = True
-                await connection.execute("COMMIT")
-        except StoreUnavailable:
-            if not work.in_doubt or not await self._was_committed(work):
+            await self._transact(work)
+        except StoreUnavailable as error:
+            if work.in_doubt and await self._was_committed(work):
+                return work.results
+            if again or not isinstance(error, ConnectionLost):
                 raise
+            return await self._append(account_no, submissions, again=True)
         return work.results
+
+    async def _transact(self, work: "_Append") -> None:
+        async with self._pool.connection() as connection:
+            try:
+                await work.begin(connection)
+                await work.finish(connection)
+            except BaseException:
+                with suppress(psycopg.Error):
+                    await connection.execute("ROLLBACK")
+                raise
 
     async def append_within(
         self, connection: Connection, account_no: int, submissions: Sequence[SealedSubmission]
     ) -> list[Result]:
         """The same as a part of a transaction that others make."""
         work = _Append(account_no, submissions, self._clock())
-        await work.run(connection)
+        await work.begin(connection, own=False)
+        await work.finish(connection, own=False)
         return work.results
 
     async def _was_committed(self, work: "_Append") -> bool:
         """Whether a transaction was committed whose connection broke as it committed: the database knows."""
         if work.head is None or not work.head.new:
             return True  # nothing was changed: it makes no difference
-        seq, commitment = work.head.frontier.size - len(work.head.new), work.head.new[0].commitment
-        for pause_seconds in _PAUSES_SECONDS:
-            await asyncio.sleep(pause_seconds)
+        seq, commitment = work.head.frontier.size, work.head.new[0].commitment
+        give_up = time.monotonic() + _DOUBT_SECONDS
+        while time.monotonic() < give_up:
             with suppress(StoreUnavailable):
                 async with self._pool.connection() as connection, connection.transaction():
                     # Waits until the transaction in doubt has ended, should it be under way still.
@@ -167,6 +164,7 @@ class Appender:
                     found = await connection.execute(_FIND_COMMITMENT, (work.account_no, seq))
                     row = await found.fetchone()
                     return row is not None and row[0] == commitment
+            await asyncio.sleep(_PAUSE_SECONDS)
         raise StoreUnavailable(
             "the database broke off in the middle of a commit, and can't be asked whether it was made",
             retry_after_seconds=5,
@@ -185,35 +183,47 @@ class _Append:
         """Whether it may be committed although it seems to have failed."""
         self._submissions = submissions
 
-    async def run(self, connection: Connection) -> None:
-        """Steps 1 to 4, inside a transaction."""
-        head = self.head = await self._lock_head(connection)
+    async def begin(self, connection: Connection, *, own: bool = True) -> None:
+        """Steps 1 to 3; ``own`` begins a transaction, else there is one."""
+        head, recorded = await self._read(connection, own=own)
+        self.head = head
         if head is None:
             self.results = [NotFound(f"there is no account of number {self.account_no}")] * len(self._submissions)
             return
-        recorded = await self._read_recorded(connection)
         for submission in self._submissions:
             self.results.append(await self._admit(connection, head, submission, recorded))
-        await self._write(connection, head)
 
-    async def _lock_head(self, connection: Connection) -> _Head | None:
-        """Step 1."""
-        found = await connection.execute(_LOCK_HEAD, (self.account_no,))
-        row = await found.fetchone()
-        return None if row is None else _Head(self.account_no, Frontier.from_bytes(row[0], row[1]), row[2])
+    async def finish(self, connection: Connection, *, own: bool = True) -> None:
+        """Steps 4 and 5; the commit only of a transaction of its ``own``."""
+        head = self.head
+        entries = [] if head is None else [(recorded_at(one.event, self.now_ms), one) for one in head.new]
+        if head is not None and len(entries) > FEW:
+            await copy(connection, head.account_no, head.frontier.size, entries)
+        self.in_doubt = own
+        async with connection.pipeline():
+            if head is not None:
+                await self._write(connection, head, entries if len(entries) <= FEW else [])
+            if own:
+                await connection.execute("COMMIT")
 
-    async def _read_recorded(self, connection: Connection) -> dict[bytes, Recorded]:
-        """Those of the ids that producers brought that the log has, each with its entry's number and record."""
-        ids = {
+    async def _read(self, connection: Connection, *, own: bool) -> tuple[_Head | None, dict[bytes, Recorded]]:
+        """Step 1; and those of the ids that producers brought that the log has, with their entries."""
+        ids = [
             one.event.id
             for submission in self._submissions
             for one in submission.events
             if one.event.filled is not None
-        }
-        if not ids:
-            return {}
-        found = await connection.execute(_FIND_IDS, (self.account_no, list(ids)))
-        return {record_id: (seq, record) for record_id, seq, record in await found.fetchall()}
+        ]
+        async with connection.pipeline():
+            if own:
+                await connection.execute("BEGIN")
+            heads = await connection.execute(_LOCK_HEAD, (self.account_no,), binary=True)
+            known = await connection.execute(_FIND_IDS, (self.account_no, ids), binary=True) if ids else None
+        row = await heads.fetchone()
+        if row is None:
+            return None, {}
+        recorded = {} if known is None else {id_: (seq, record) for id_, seq, record in await known.fetchall()}
+        return _Head(self.account_no, Frontier.from_bytes(row[0], row[1]), row[2]), recorded
 
     async def _admit(
         self, connection: Connection, head: _Head, sealed: SealedSubmission, recorded: dict[bytes, Recorded]
@@ -239,47 +249,18 @@ class _Append:
                     head.brought[one.event.id] = seqs[place], one.event.record
         return Receipt(seqs, frozenset(known))
 
-    async def _write(self, connection: Connection, head: _Head) -> None:
-        """Step 4."""
-        no, first, now_ms = self.account_no, head.frontier.size, self.now_ms
-        head.frontier, blocks = append(head.frontier, [hash_leaf(one.commitment) for one in head.new])
-        rows = [(no, seq, recorded_at(one.event, now_ms), one) for seq, one in enumerate(head.new, first)]
-        await _COPY_ENTRIES(connection, [_entry(*row) for row in rows])
-        await _COPY_IDS(connection, [(no, one.event.id, seq, recorded_ms) for _, seq, recorded_ms, one in rows])
-        await _COPY_BLOCKS(connection, [(no, *block) for block in blocks])
-        await connection.execute(_WRITE_HEAD, (head.frontier.size, head.frontier.to_bytes(), head.identity_version, no))
+    async def _write(self, connection: Connection, head: _Head, entries: Entries) -> None:
+        """Step 4, in a pipeline; ``entries`` are those that were not copied."""
+        no = head.account_no
+        await insert(connection, no, head.frontier.size, entries)
+        frontier, blocks = append(head.frontier, [hash_leaf(one.commitment) for one in head.new])
+        await insert_blocks(connection, no, blocks)
+        await connection.execute(_WRITE_HEAD, (frontier.size, frontier.to_bytes(), head.identity_version, no))
+        if any(sealed.submission.changes for sealed in self._submissions):
+            await notify(connection, no)
 
 
 def _brought(events: Sequence[Event]) -> list[Brought]:
     return [
         (place, event.id, event.record, event.filled) for place, event in enumerate(events) if event.filled is not None
     ]
-
-
-def recorded_at(event: Event, now_ms: int) -> int:
-    """The time of recording that says which partition an event is in.
-
-    It is never earlier than an event of that time can be recorded, so that who looks for it there finds it, whatever
-    was let in.
-    """
-    return max(now_ms, event.created_ms - MAX_CLOCK_LEAD_MS)
-
-
-def _entry(account_no: int, seq: int, recorded_ms: int, sealed: Sealed) -> tuple[Any, ...]:
-    event = sealed.event
-    return (
-        account_no, seq, recorded_ms, event.created_ms, event.kind.value, sealed.salt, sealed.commitment, event.record,
-        *searched(event.body),
-    )  # fmt: skip
-
-
-def searched(body: Body) -> tuple[bytes | None, ...]:
-    """The values of the columns ``SEARCHED``."""
-    user_id = bytes.fromhex(str(body.user_id))
-    outcome = body.outcome.encode() if body.outcome else None
-    address = body.ip_address.encode() if body.ip_address else None
-    if isinstance(body, Action):
-        email = body.user_email.encode() if body.user_email else None
-        target = body.target_id.encode() if body.target_id else None
-        return body.type.encode(), body.action.encode(), user_id, email, target, None, None, outcome, address
-    return None, None, user_id, None, None, bytes.fromhex(body.token_id), body.scope.encode(), outcome, address

@@ -194,6 +194,20 @@ class SqliteStore:
     async def witness_states(self) -> list[WitnessState]:
         return await self._read(tree.witness_states)
 
+    # A SQLite store has one server, which need not agree with others.
+
+    async def signing_key(self) -> bytes | None:
+        return None
+
+    async def settle_signing_key(self, public_key: bytes, retired: Sequence[bytes]) -> bytes:  # noqa: ARG002
+        return public_key
+
+    async def lease(self, work: str, holder: bytes, seconds: float) -> bool:  # noqa: ARG002
+        return True
+
+    def watch(self, changed: Callable[[int | None], None]) -> None:
+        pass
+
     async def check(self, progress: Progress) -> list[Finding]:
         return await asyncio.get_running_loop().run_in_executor(self._reading, self._check, progress)
 
