@@ -11,13 +11,14 @@ The steps, in order; each is told apart by the number below in the code:
 6. Look what the source has by now that was not copied: a server may be serving it.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from whodid.commitment import commit
+from whodid.commitment import SALT_BYTES, commit
 from whodid.errors import Conflict, InconsistentLog, InvalidEvidence
 from whodid.evidence.proving import prove_consistency
 from whodid.merkle import Frontier, append, hash_leaf
@@ -31,6 +32,7 @@ CHUNK_BYTES: Final = 16 * 1024 * 1024
 """A chunk ends with whichever is reached first; records are of 64 KiB at most."""
 
 _READ_BACK: Final = 10_000
+_IS_ID: Final = re.compile(r"[0-9a-f]{24}", re.ASCII).fullmatch
 
 
 class Behind(NamedTuple):
@@ -190,7 +192,7 @@ def check_sound(account: str, seq: int, entry: Entry) -> Taken:
     """The entry, which must be number ``seq`` of the log. Raises ``InconsistentLog`` where it is not sound."""
     if entry.seq != seq:
         raise _not_sound(account, seq, f"it is missing; the next there is {entry.seq}")
-    if commit(entry.salt, entry.record) != entry.commitment:
+    if len(entry.salt) != SALT_BYTES or commit(entry.salt, entry.record) != entry.commitment:
         raise _not_sound(account, seq, "its record and salt do not make its commitment")
     try:
         event = _event(entry)
@@ -208,9 +210,10 @@ def _event(entry: Entry) -> Event:
     """What the record says. Raises ``ValueError`` or ``MsgspecError`` where it is not valid."""
     body = parse_record(entry.kind, entry.record)
     parse_time(str(body.updatedAt))
-    for other in (body.user_id, body.token_id) if isinstance(body, TokenUse) else (body.user_id,):
-        bytes.fromhex(str(other))
-    return Event(entry.kind, bytes.fromhex(str(body.id)), entry.created_ms, entry.record, body)
+    record_id, *_ = ids = [str(body.id), str(body.user_id), *([body.token_id] if isinstance(body, TokenUse) else [])]
+    if not all(map(_IS_ID, ids)):
+        raise ValueError("an id of it is not 24 hex digits")
+    return Event(entry.kind, bytes.fromhex(record_id), entry.created_ms, entry.record, body)
 
 
 def _not_sound(account: str, seq: int, how: str) -> InconsistentLog:

@@ -13,7 +13,7 @@ from tests.building import NOW_MS, accepted, action, append, completed, event, e
 from tests.building import add_account as add_account_to
 
 from whodid.commitment import commit
-from whodid.errors import StoreUnusable
+from whodid.errors import InconsistentLog, StoreUnusable
 from whodid.records import MAX_TIME_MS, Kind
 from whodid.store.base import Finding, PutUser, Query, Submission
 from whodid.store.sqlite import SqliteStore, check
@@ -309,3 +309,18 @@ def test_a_store_without_any_dictionary_is_refused(path: Path, file: apsw.Connec
     file.execute("DELETE FROM dictionary")
     with pytest.raises(StoreUnusable, match="no dictionary"):
         SqliteStore(path)
+
+
+@pytest.mark.parametrize("damage", ["record = zeroblob(40)", "kind = 7", "dictionary = 99"])
+async def test_whoever_reads_a_damaged_entry_is_told_which_one(path: Path, damage: str) -> None:
+    """Instead of being handed something else."""
+    connection = apsw.Connection(str(path))
+    connection.execute(f"UPDATE entry SET {damage} WHERE seq = 150 AND account_no = 1")
+    connection.close()
+    store = SqliteStore(path)
+    try:
+        with pytest.raises(InconsistentLog, match="entry 150 can't be read"):
+            async for _ in store.entries(1, 100):
+                pass
+    finally:
+        await store.close()

@@ -43,5 +43,6 @@ class Taker(Protocol):
         """Give an account the users, tokens and checkpoints that it has in the other store.
 
         They are all of its users and tokens afterwards. A checkpoint of more entries is not replaced by a smaller one.
+        Raises ``Conflict`` where another account has one of the tokens.
         """
         ...

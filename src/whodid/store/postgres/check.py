@@ -16,7 +16,7 @@ from whodid.commitment import commit
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
 from whodid.records import Kind, parse_record, parse_time
 from whodid.store.base import Finding, Progress
-from whodid.store.postgres.connection import Connection
+from whodid.store.postgres.connection import UNHURRIED_HERE, Connection
 from whodid.store.postgres.rows import searched
 
 MOST_FINDINGS = 1000
@@ -46,6 +46,7 @@ async def check(connection: Connection, progress: Progress) -> list[Finding]:
     """Everything that is wrong with the store, up to ``MOST_FINDINGS``; empty: nothing is."""
     run = _Check(connection, progress)
     await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # one snapshot for all steps
+    await connection.execute(UNHURRIED_HERE)
     try:
         for account in await run.accounts():
             await run.account(account)

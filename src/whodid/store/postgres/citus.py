@@ -1,7 +1,8 @@
 """Citus: the tables laid out over several machines, so that an account's data is together on one of them.
 
 Owns which table goes where; a table that is on no list here fails a test. Never decides whether Citus is used: that is
-the operator's, once, with ``whodid db init --citus``. What everything else must do for it: ask for one account.
+the operator's, once, with ``whodid db init --citus``; from then on, new tables are laid out as well. All that anything
+else must do for it is ask for one account at a time.
 """
 
 from typing import Any, Final
@@ -52,6 +53,17 @@ def distribute(connection: psycopg.Connection[Any]) -> None:
             _place(connection, table)
         for table in new:  # its rows are elsewhere now, and what is left of them here is hidden
             connection.execute("SELECT truncate_local_data_after_distributing_table(%s::regclass)", (_quoted(table),))
+
+
+def keep_distributed(connection: psycopg.Connection[Any]) -> None:
+    """Lay out what a migration added, in the transaction that is open, where Citus has the other tables already.
+
+    Does nothing elsewhere. Raises ``StoreUnusable`` or ``StoreUnavailable``.
+    """
+    with telling_errors():
+        is_citus = connection.execute("SELECT to_regclass('pg_dist_partition') IS NOT NULL").fetchone() == (True,)
+    if is_citus and _placed(connection):
+        distribute(connection)
 
 
 def _require_citus(connection: psycopg.Connection[Any]) -> None:

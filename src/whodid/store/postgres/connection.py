@@ -36,9 +36,12 @@ _SCHEMA_TABLE: Final = "whodid_schema"
 _OPTIONS: Final = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s -c lock_timeout=20s"
 
 
+UNHURRIED_HERE: Final = "SET LOCAL statement_timeout = 0"
+"""In a transaction that looks at whole tables, which may be large."""
+
 _DEFAULTS: Final = {
     "application_name": "whodid",
-    "connect_timeout": "5",
+    "connect_timeout": "3",
     "target_session_attrs": "read-write",  # never a standby: whoever reads leaves a token use
     # A database that is gone without a word is noticed within half a minute.
     "keepalives_idle": "10",
@@ -87,7 +90,7 @@ def migrate(dsn: str, then: Callable[[psycopg.Connection[Row]], None] | None = N
     Safe to run twice, and by many processes at once. Raises ``StoreUnusable`` or ``StoreUnavailable``.
     """
     with _connected(dsn) as connection, connection.transaction():
-        connection.execute("SET LOCAL statement_timeout = 0")  # of a large table, a migration may take long
+        connection.execute(UNHURRIED_HERE)
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {_SCHEMA_TABLE} "

@@ -33,7 +33,11 @@ async def rebuild(connection: Connection, progress: Progress) -> int:
         after = (rows[-1][0], rows[-1][1])
         done += len(rows)
         progress(done, max(total, done))
-    await connection.execute("REINDEX TABLE CONCURRENTLY entry")
+    await connection.execute("SET statement_timeout = 0")
+    try:
+        await connection.execute("REINDEX TABLE CONCURRENTLY entry")
+    finally:
+        await connection.execute("RESET statement_timeout")
     return done
 
 

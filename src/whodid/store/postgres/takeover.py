@@ -79,12 +79,18 @@ class Takeover:
 
     async def furnish(self, account: Account, belongings: Belongings) -> None:
         """See ``Taker.furnish``."""
-        async with self._pool.connection() as connection, connection.transaction():
-            head = await _lock_head(connection, account.name)
-            if head.identity_version != belongings.identity_version:
-                await _replace_identity(connection, head.account_no, belongings)
-            kept = [msgspec.structs.replace(one, account_no=head.account_no) for one in belongings.kept]
-            await tree.keep(connection, kept)
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                head = await _lock_head(connection, account.name)
+                if head.identity_version != belongings.identity_version:
+                    await _replace_identity(connection, head.account_no, belongings)
+                kept = [msgspec.structs.replace(one, account_no=head.account_no) for one in belongings.kept]
+                await tree.keep(connection, kept)
+        except psycopg.errors.UniqueViolation as error:
+            raise Conflict(
+                f"a token of {account.name} is one of another account in the database, or two of its users have one "
+                "address; take an empty database"
+            ) from error
 
 
 def taken_at(taken: Taken, now_ms: int) -> int:

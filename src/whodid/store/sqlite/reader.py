@@ -1,11 +1,14 @@
 """Reading: one connection of several, used by one thread. What comes out are wire bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
+import zstandard
 
+from whodid.errors import InconsistentLog
 from whodid.records import Kind
 from whodid.store.base import Entry, Query
 from whodid.store.sqlite.compression import Decompressor
@@ -115,18 +118,29 @@ class Reader:
                 query.limit,
             ),
         )
-        return self._decompress.all(rows.fetchall())
+        with _telling_damage("a record"):
+            return self._decompress.all(rows.fetchall())
 
     def _entries(
         self, connection: apsw.Connection, statement: str, bindings: tuple[int | bytes, ...]
     ) -> list[tuple[int, Entry]]:
-        return [
-            (
-                key,
-                Entry(seq, Kind(kind), key >> TIE_BITS, salt, commitment, self._decompress(dictionary, frame)),
-            )
-            for key, seq, kind, salt, commitment, dictionary, frame in connection.execute(statement, bindings)
-        ]
+        rows: Any = connection.execute(statement, bindings)
+        return [(row[0], self._entry(row)) for row in rows]
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        key, seq, kind, salt, commitment, dictionary, frame = row
+        with _telling_damage(f"entry {seq}"):
+            return Entry(seq, Kind(kind), key >> TIE_BITS, salt, commitment, self._decompress(dictionary, frame))
+
+
+@contextmanager
+def _telling_damage(which: str) -> Iterator[None]:
+    try:
+        yield
+    except (zstandard.ZstdError, ValueError) as error:
+        raise InconsistentLog(
+            f"{which} can't be read: {error}; 'whodid verify-store' tells what else is wrong with the store"
+        ) from error
 
 
 def _numbers(connection: apsw.Connection, bindings: tuple[int, ...]) -> tuple[int, int] | None:
