@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 
-from bench.files import store_url
 from bench.filling import Filled
 
 _ROOT = Path(__file__).parent.parent
@@ -43,8 +42,8 @@ class Bundle:
     def __init__(self, filled: Filled, entries: int) -> None:
         """Have it written."""
         self.entries = entries
-        self._file = filled.file.with_name(f"first-{entries}.ndjson.gz")
-        account, store = filled.large.account.name, store_url(filled.file)
+        self._file = filled.place.folder / f"first-{entries}.ndjson.gz"
+        account, store = filled.large.account.name, filled.place.url
         stretch = ["--evidence", "--from", "0", "--to", str(entries), "--output", str(self._file)]
         self.writing_seconds, _ = _run([_WHODID, "export", "--account", account, "--store", store, *stretch])
         self.file_bytes = self._file.stat().st_size

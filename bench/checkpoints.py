@@ -9,11 +9,11 @@ import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bench.load import Outcome, request_bytes, run_load
+from bench.places import Places
 from bench.population import Population
 from bench.process import Caller, Server
 from bench.tenant import make_store
@@ -37,20 +37,20 @@ class Checkpoints:
     without_calls: list[Outcome]
 
 
-def measure_checkpoints(folder: Path, *, rounds: int, seconds: float, public_log: bool) -> Checkpoints:
+def measure_checkpoints(places: Places, *, rounds: int, seconds: float, public_log: bool) -> Checkpoints:
     """Load an empty store's server, in rounds of so many ``seconds``; each kind is first in every other pair.
 
     In a public log, calls for checkpoints leave no token uses.
     """
-    file = folder / ("public-log.db" if public_log else "private-log.db")
-    tenant = asyncio.run(make_store(file))
+    place = places.new("public-log" if public_log else "private-log")
+    (tenant,) = asyncio.run(make_store(place))
     population = Population(seed=7)
     bodies = [b"[%b]" % b",".join(population.sendable(BATCH)) for _ in range(_DISTINCT)]
     batches = [request_bytes("POST", ACTIONS, tenant.tokens[Scope.LOGS_WRITE], body) for body in bodies]
     path = CHECKPOINT.replace("{account}", tenant.account.name)
     call = request_bytes("GET", path, tenant.tokens[Scope.SECURITY_LOGS])
     result = Checkpoints([], [], [])
-    with Server(file, public_log=public_log) as server:
+    with Server(place, public_log=public_log) as server:
         _load(server.port, batches, _WARM_UP_SECONDS)
         for number in range(rounds):
             for asked in (False, True) if number % 2 == 0 else (True, False):

@@ -8,19 +8,16 @@ size therefore runs with its clock set back (``behind_ms``).
 
 import asyncio
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.files import store_url
+from bench.places import Place, Places
 from bench.population import Population
 from bench.report import say
 from bench.tenant import Tenant, add_tenant
 from whodid.records import DAY_MS, Action, Body, Event, IdMaker, Kind, TokenUse, complete
 from whodid.service import wall_clock
 from whodid.store.base import Receipt, Store, Submission
-from whodid.store.opening import open_store
 
 WEEK_MS = 7 * DAY_MS
 _TAIL_MS = 30 * DAY_MS
@@ -34,7 +31,7 @@ _ACTIONS_PART = 0.75
 class Filled:
     """A closed store of one size."""
 
-    file: Path
+    place: Place
     events: int
     ndjson_bytes: int
     """Of the records that were filled in, one a line."""
@@ -75,26 +72,33 @@ class _Account:
 
 
 class _Filler:
-    """The growing store."""
+    """Fills the growing store. Between two sizes, it is closed."""
 
-    def __init__(self, store: Store, large: _Account, small: _Account) -> None:
-        self._store = store
-        self._large = large
-        self._small = small
+    def __init__(self, place: Place, tenants: list[Tenant]) -> None:
+        self.tenants = tenants
         self.events = 0
         self.ndjson_bytes = 0
+        self._place = place
+        self._large, self._small = (_Account(tenant, seed) for seed, tenant in enumerate(tenants, 3))
+        self._now_ms = 0
+        """When the events that are being appended happened: their time of recording, too."""
 
     async def fill(self, times: Iterator[list[int]]) -> None:
         """Append events at these times, given in batches. The next batch is made while one is written."""
+        store = self._place.open(lambda: self._now_ms)
         writing: asyncio.Task[None] | None = None
-        for batch in times:
-            made = self._make(batch)
+        try:
+            for batch in times:
+                made = self._make(batch)
+                if writing is not None:
+                    await writing
+                self._now_ms = batch[-1]
+                writing = asyncio.create_task(self._write(store, made))
+                await asyncio.sleep(0)  # lets it begin
             if writing is not None:
                 await writing
-            writing = asyncio.create_task(self._write(made))
-            await asyncio.sleep(0)  # lets it begin
-        if writing is not None:
-            await writing
+        finally:
+            await store.close()
 
     def _make(self, times: list[int]) -> list[Submission]:
         every = round(1 / (1 - _LARGE_PART))
@@ -102,49 +106,37 @@ class _Filler:
         large = [time_ms for at, time_ms in enumerate(times) if at % every]
         return [account.submission(part) for account, part in ((self._large, large), (self._small, small)) if part]
 
-    async def _write(self, submissions: list[Submission]) -> None:
-        for result in await self._store.append(submissions):
+    async def _write(self, store: Store, submissions: list[Submission]) -> None:
+        for result in await store.append(submissions):
             assert isinstance(result, Receipt), result
         for submission in submissions:
             self.events += len(submission.events)
             self.ndjson_bytes += sum(len(event.record) + 1 for event in submission.events)
 
 
-async def fill_stores(folder: Path, sizes: tuple[int, ...]) -> list[Filled]:
+async def fill_stores(places: Places, sizes: tuple[int, ...]) -> list[Filled]:
     """Closed stores of these sizes, ascending."""
-    growing = folder / "filling.db"
-    end_ms = wall_clock()
-    begin_ms = end_ms - len(sizes) * WEEK_MS
-    store = open_store(store_url(growing), create=True)
-    tenants = [
-        await add_tenant(store, name, clock=lambda: begin_ms - _TAIL_MS - DAY_MS)
-        for name in ("org-acme-acc0", "org-small-acc0")
-    ]
-    large, small = (_Account(tenant, seed) for seed, tenant in enumerate(tenants, 3))
-    filler = _Filler(store, large, small)
+    growing = places.new("filling")
+    begin_ms = wall_clock() - len(sizes) * WEEK_MS
+    filler = _Filler(growing, await _tenants(growing, begin_ms - _TAIL_MS - DAY_MS))
     filled: list[Filled] = []
     for number, size in enumerate(sizes, 1):
         say(f"filling a store to {size:,} events")
         await filler.fill(_times(size - filler.events, begin_ms + (number - 1) * WEEK_MS, tail=number == 1))
-        await store.close()
-        file = growing if number == len(sizes) else _copy(growing, folder / f"filled-{size}.db")
+        growing.settle()
+        place = growing if number == len(sizes) else places.copy(growing, f"filled-{size}")
         behind_ms = (len(sizes) - number) * WEEK_MS
-        filled.append(Filled(file, filler.events, filler.ndjson_bytes, behind_ms, *tenants))
-        if number < len(sizes):
-            store = open_store(store_url(growing))
-            filler = _continued(filler, store, large, small)
+        filled.append(Filled(place, filler.events, filler.ndjson_bytes, behind_ms, *filler.tenants))
+    places.calm()
     return filled
 
 
-def _continued(before: _Filler, store: Store, large: _Account, small: _Account) -> _Filler:
-    filler = _Filler(store, large, small)
-    filler.events, filler.ndjson_bytes = before.events, before.ndjson_bytes
-    return filler
-
-
-def _copy(source: Path, target: Path) -> Path:
-    shutil.copyfile(source, target)
-    return target
+async def _tenants(place: Place, made_ms: int) -> list[Tenant]:
+    store = place.open(lambda: made_ms)
+    try:
+        return [await add_tenant(store, name, clock=lambda: made_ms) for name in ("org-acme-acc0", "org-small-acc0")]
+    finally:
+        await store.close()
 
 
 def _times(count: int, begin_ms: int, *, tail: bool) -> Iterator[list[int]]:

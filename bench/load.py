@@ -7,9 +7,9 @@ its status and its length are looked at.
 import asyncio
 import gc
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import uvloop
 
@@ -62,12 +62,24 @@ def answer_bytes(head: bytes) -> int:
     return int(head[at : len(head) if end < 0 else end])
 
 
+class Lane(NamedTuple):
+    """What is sent to one server."""
+
+    port: int
+    requests: Iterator[bytes]
+
+
 def run_load(port: int, requests: Iterable[bytes], *, connections: int, seconds: float | None = None) -> Outcome:
     """Send ``requests`` until they, or the ``seconds``, are over. Raises ``UnexpectedAnswer``."""
+    return run_lanes([Lane(port, iter(requests))], connections=connections, seconds=seconds)
+
+
+def run_lanes(lanes: Sequence[Lane], *, connections: int, seconds: float | None = None) -> Outcome:
+    """The same to several servers at once, over so many ``connections`` to each."""
     gc.collect()
     gc.disable()
     try:
-        return uvloop.run(_Load(iter(requests), seconds).run(port, connections))
+        return uvloop.run(_Load(seconds).run(lanes, connections))
     finally:
         gc.enable()
 
@@ -75,21 +87,23 @@ def run_load(port: int, requests: Iterable[bytes], *, connections: int, seconds:
 class _Load:
     """One load while it runs."""
 
-    def __init__(self, requests: Iterator[bytes], seconds: float | None) -> None:
-        self._requests = requests
+    def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._stop_at = float("inf")
         self._active = 0
         self.latencies: list[float] = []
         self.done: asyncio.Future[None]
 
-    async def run(self, port: int, connections: int) -> Outcome:
+    async def run(self, lanes: Sequence[Lane], connections: int) -> Outcome:
         loop = asyncio.get_running_loop()
         self.done = loop.create_future()
-        clients = [_Client(self) for _ in range(connections)]
-        for client in clients:
-            await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
-        self._active = connections
+        clients: list[_Client] = []
+        for lane in lanes:
+            for _ in range(connections):
+                client = _Client(self, lane.requests)
+                await loop.create_connection(lambda client=client: client, "127.0.0.1", lane.port)  # type: ignore[misc]
+                clients.append(client)
+        self._active = len(clients)
         cpu, began = time.process_time(), time.perf_counter()
         if self._seconds is not None:
             self._stop_at = began + self._seconds
@@ -98,9 +112,9 @@ class _Load:
         await self.done
         return Outcome(time.perf_counter() - began, self.latencies, time.process_time() - cpu)
 
-    def next_request(self, now: float) -> bytes | None:
-        """What to send next; None at the end."""
-        return next(self._requests, None) if now < self._stop_at else None
+    def goes_on(self, now: float) -> bool:
+        """Whether there is time left."""
+        return now < self._stop_at
 
     def finish(self) -> None:
         """One connection has nothing more to do."""
@@ -117,8 +131,9 @@ class _Load:
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, load: _Load) -> None:
+    def __init__(self, load: _Load, requests: Iterator[bytes]) -> None:
         self._load = load
+        self._requests = requests
         self._transport: asyncio.Transport | None = None
         self._sent = 0.0
         self._left = -1
@@ -135,7 +150,7 @@ class _Client(asyncio.Protocol):
         """Send the next request."""
         assert self._transport is not None
         now = time.perf_counter()
-        request = self._load.next_request(now)
+        request = next(self._requests, None) if self._load.goes_on(now) else None
         if request is None:
             self._load.finish()
             return

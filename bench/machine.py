@@ -10,8 +10,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import apsw
 import msgspec
+
+from bench.places import Places
 
 _FSYNCS = 200
 _PAGE = b"\xa5" * 8192
@@ -28,15 +29,16 @@ class Machine(msgspec.Struct, frozen=True):
     memory_mib: int
     kernel: str
     python: str
-    sqlite: str
+    database: dict[str, str]
+    """Which one keeps the stores, its version, and those of its settings that the figures depend on."""
     fsync_p50_ms: float
     """Of writing 8 KiB to the end of a file where the stores are, and ``fsync``."""
     load_average: float
     """Of the minute before the run: what else kept the machine busy."""
 
 
-def this_machine(store_dir: Path) -> Machine:
-    """This machine, now."""
+def this_machine(store_dir: Path, places: Places, load_average: float) -> Machine:
+    """This machine, now, and what load it had before the run did anything."""
     return Machine(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
@@ -46,18 +48,19 @@ def this_machine(store_dir: Path) -> Machine:
         memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
         kernel=platform.release(),
         python=platform.python_version(),
-        sqlite=apsw.sqlite_lib_version(),
+        database=places.database(),
         fsync_p50_ms=_fsync_p50_ms(store_dir),
-        load_average=os.getloadavg()[0],
+        load_average=load_average,
     )
 
 
 def describe(machine: Machine) -> str:
     """Two lines for above a table."""
+    database = ", ".join(f"{name} {value}" for name, value in machine.database.items())
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_mib:,} MiB; fsync p50 {machine.fsync_p50_ms:.2f} ms; "
         f"load average before {machine.load_average:.2f}\n"
-        f"Python {machine.python}, SQLite {machine.sqlite}, Linux {machine.kernel}; "
+        f"Python {machine.python}, {database}, Linux {machine.kernel}; "
         f"{machine.date}, commit {machine.commit}\n$ {machine.command}"
     )
 

@@ -22,6 +22,7 @@ from unittest import mock
 
 from bench.files import on_disk_bytes, store_url
 from bench.population import Population
+from bench.sqlite import SqlitePlace
 from bench.tenant import Tenant, make_store
 from whodid.ingest import Completer, Directory, parse_events
 from whodid.merkle import BlockRoot
@@ -202,7 +203,8 @@ def main() -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--without", action="store_true", help="spare what evidence takes")
     given = parser.parse_args()
-    producer = _Producer(asyncio.run(make_store(given.file)))
+    (tenant,) = asyncio.run(make_store(SqlitePlace(given.file)))
+    producer = _Producer(tenant)
     if given.without:
         with _without_evidence():
             asyncio.run(_obey(given.file, producer))

@@ -5,13 +5,14 @@ import re
 import socket
 import subprocess
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.files import store_url
 from bench.load import answer_bytes
+from bench.places import Place
 
 _ROOT = Path(__file__).parent.parent
 _LONGEST_HEAD = 8192
@@ -21,8 +22,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Server(AbstractContextManager["Server"]):
     """A server of one store, in a process of its own, ready to be called."""
 
-    def __init__(self, file: Path, *, behind_ms: int = 0, public_log: bool = False) -> None:
-        arguments = ["--store", store_url(file), "--behind-ms", str(behind_ms)]
+    def __init__(self, place: Place, *, behind_ms: int = 0, public_log: bool = False) -> None:
+        arguments = [*place.flags(), "--behind-ms", str(behind_ms)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.server", *arguments, *(["--public-log"] if public_log else [])],
             cwd=_ROOT,
@@ -55,9 +56,7 @@ class Server(AbstractContextManager["Server"]):
 
     def _processes(self) -> list[int]:
         """The server and its children."""
-        server = self._process.pid
-        children = Path(f"/proc/{server}/task/{server}/children").read_text("ascii").split()
-        return [server, *map(int, children)]
+        return [self._process.pid, *_children(self._process.pid)]
 
     def _stop(self) -> None:
         self._process.terminate()
@@ -70,15 +69,35 @@ class Server(AbstractContextManager["Server"]):
             self._process.stdout.close()
 
 
+@contextmanager
+def started(places: Sequence[Place]) -> Iterator[list[Server]]:
+    """A server of each of these stores."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(Server(place)) for place in places]
+
+
 def _peak_memory_bytes(process: int) -> int:
     peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text("ascii"))
     assert peak is not None
     return int(peak[1]) * 1024
 
 
-def _cpu_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def cpu_seconds_with_children(process: int) -> float:
+    """How much processor time a process has used so far, and its children: those that live, and those that ended."""
+    return _cpu_seconds(process, ended_children=True) + sum(map(_cpu_seconds, _children(process)))
+
+
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()]
+
+
+def _cpu_seconds(process: int, *, ended_children: bool = False) -> float:
+    """0 where it has just ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, fields[11 : 15 if ended_children else 13])) / _TICKS
 
 
 class Caller(AbstractContextManager["Caller"]):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
+from bench.places import RawResult
 from whodid.records import Kind, parse_record
 from whodid.store.sqlite.bulk import BulkInsert
 from whodid.store.sqlite.compression import Decompressor
@@ -32,16 +33,6 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM entry WHERE time_key > ? ORDER BY 
 _INSERT_ENTRY = BulkInsert(f"entry ({', '.join(_COLUMNS)})", len(_COLUMNS))
 _INSERT_ID = BulkInsert("record_id (account_no, id, time_key)", 3)
 _INSERT_TERMS = BulkInsert("search (rowid, terms)", 2)
-
-
-class RawResult(msgspec.Struct):
-    """What was measured."""
-
-    rows: int
-    record_bytes: int
-    """Of all records, as they stand on the wire."""
-    seconds: list[float]
-    """That the insertion took, for each number of rows a transaction."""
 
 
 class _Rows(NamedTuple):

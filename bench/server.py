@@ -45,10 +45,19 @@ def main() -> int:
     """Serve one store until a signal comes."""
     parser = argparse.ArgumentParser(prog="python -m bench.server")
     parser.add_argument("--store", required=True)
+    parser.add_argument("--signing-key", default="", help="else it is beside the store")
+    parser.add_argument("--signed-dir", default="", help="else it is beside the store")
     parser.add_argument("--behind-ms", type=int, default=0, help="how far the server's clock is behind")
     parser.add_argument("--public-log", action="store_true", help="checkpoints and tiles are open to everyone")
     given = parser.parse_args()
-    settings = Settings(store=given.store, port=0, log_level="warning", public_log=given.public_log)
+    settings = Settings(
+        store=given.store,
+        signing_key=given.signing_key,
+        signed_dir=given.signed_dir,
+        port=0,
+        log_level="warning",
+        public_log=given.public_log,
+    )
 
     def clock() -> int:
         return wall_clock() - int(given.behind_ms)

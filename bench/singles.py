@@ -2,14 +2,15 @@
 
 import asyncio
 import itertools
-from pathlib import Path
 
 from bench.load import Outcome, request_bytes, run_load
 from bench.options import Options
+from bench.places import Places
 from bench.population import Population
 from bench.process import Server
-from bench.report import Figure, at_least, median_figure, say
+from bench.report import Figure, median_figure, say
 from bench.server import ECHO
+from bench.targets import Targets
 from bench.tenant import Tenant, make_store
 from whodid.store.base import Scope
 from whodid.web.app import ACTIONS
@@ -21,14 +22,15 @@ _DISTINCT = 5000
 _WARM_UP_SECONDS = 0.5
 
 
-def measure_singles(options: Options, folder: Path) -> list[Figure]:
+def measure_singles(options: Options, places: Places) -> list[Figure]:
     """All figures of this part. Events and echoes take turns, so that both meet the same noise."""
-    file = folder / "singles.db"
-    tenant = asyncio.run(make_store(file))
+    place = places.new("singles")
+    (tenant,) = asyncio.run(make_store(place))
+    places.calm()
     events = Population(seed=2).sendable(_DISTINCT)
     recorded: list[Outcome] = []
     echoed: list[Outcome] = []
-    with Server(file) as server:
+    with Server(place) as server:
         for path in (ACTIONS, ECHO):
             _run(server, path, tenant, events, _WARM_UP_SECONDS)
         cpu_seconds = 0.0
@@ -39,15 +41,15 @@ def measure_singles(options: Options, folder: Path) -> list[Figure]:
             cpu_seconds += server.cpu_seconds() - before
             echoed.append(_run(server, ECHO, tenant, events, options.seconds))
             say(f"  {recorded[-1].per_second:,.0f} requests/s; {echoed[-1].per_second:,.0f} echoes/s")
-    return _figures(recorded, echoed, cpu_seconds)
+    return _figures(options.targets, recorded, echoed, cpu_seconds)
 
 
-def _figures(recorded: list[Outcome], echoed: list[Outcome], cpu_seconds: float) -> list[Figure]:
+def _figures(targets: Targets, recorded: list[Outcome], echoed: list[Outcome], cpu_seconds: float) -> list[Figure]:
     ratios = [one.per_second / echo.per_second for one, echo in zip(recorded, echoed, strict=True)]
     requests = sum(one.requests for one in recorded)
     return [
-        median_figure(PART, "requests recorded", [one.per_second for one in recorded], "requests/s", at_least(10_000)),
-        median_figure(PART, "ratio to the echo", ratios, "", at_least(0.5)),
+        median_figure(PART, "requests recorded", [one.per_second for one in recorded], "requests/s", targets.singles),
+        median_figure(PART, "ratio to the echo", ratios, "", targets.echo_ratio),
         median_figure(PART, "echo", [echo.per_second for echo in echoed], "requests/s"),
         median_figure(PART, "a request, p50", [one.percentile_ms(50) for one in recorded], "ms"),
         median_figure(PART, "a request, p99", [one.percentile_ms(99) for one in recorded], "ms"),

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench.files import on_disk_bytes, store_url
 from bench.filling import Filled
-from bench.report import Figure, Target, at_most, median_figure, say
-from whodid.store.opening import open_store
+from bench.options import Options
+from bench.places import Place
+from bench.report import Figure, median_figure, say
 
 PART = "size"
 
@@ -21,41 +21,42 @@ _PATIENCE_SECONDS = 60
 _ROOT = Path(__file__).parent.parent
 
 
-def measure_size(stores: list[Filled]) -> list[Figure]:
+def measure_size(options: Options, stores: list[Filled]) -> list[Figure]:
     """All figures of this part. The stores are closed."""
     figures: list[Figure] = []
     for filled in stores:
         name = f"at {filled.events:,}"
-        disk = on_disk_bytes(filled.file)
+        disk = filled.place.size_bytes()
+        # A small store has learned no dictionary from its own records yet, so the target is about large ones.
+        target = options.targets.disk_ratio if filled.events >= _LARGE else None
         figures += [
             Figure(PART, f"on disk, all included, {name}", disk / filled.events, "bytes/event"),
             Figure(PART, f"the same as NDJSON, {name}", filled.ndjson_bytes / filled.events, "bytes/event"),
-            Figure(PART, f"ratio, {name}", disk / filled.ndjson_bytes, "", _ratio_target(filled.events)),
+            Figure(PART, f"ratio, {name}", disk / filled.ndjson_bytes, "", target),
         ]
     for filled in stores:
         say(f"size: starting a server of {filled.events:,} events")
-        seconds = [_start_seconds(filled.file) for _ in range(_STARTS)]
-        figures.append(median_figure(PART, f"from start to ready, at {filled.events:,}", seconds, "s", at_most(1.0)))
+        seconds = [_start_seconds(filled.place) for _ in range(_STARTS)]
+        figures.append(
+            median_figure(
+                PART, f"from start to ready, at {filled.events:,}", seconds, "s", options.targets.start_seconds
+            )
+        )
     say(f"size: checking the store of {stores[0].events:,} events")
-    seconds_per_event = asyncio.run(_check_seconds(stores[0].file)) / stores[0].events
+    seconds_per_event = asyncio.run(_check_seconds(stores[0].place)) / stores[0].events
     figures.append(Figure(PART, f"check of a store, at {stores[0].events:,}", seconds_per_event * 1e6, "µs/event"))
     return figures
 
 
-def _ratio_target(events: int) -> Target | None:
-    """A small store has learned no dictionary from its own records yet, so the target is about large ones."""
-    return at_most(0.8) if events >= _LARGE else None
-
-
-def _start_seconds(file: Path) -> float:
+def _start_seconds(place: Place) -> float:
     """From starting the process until ``/ready`` answers 200."""
     port = _free_port()
     began = time.perf_counter()
-    process = subprocess.Popen(_command(file, port), cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(_command(place, port), cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not _is_ready(port):
             if process.poll() is not None or time.perf_counter() - began > _PATIENCE_SECONDS:
-                raise RuntimeError(f"no server became ready: {' '.join(_command(file, port))}")
+                raise RuntimeError(f"no server became ready: {' '.join(_command(place, port))}")
             time.sleep(0.002)
         return time.perf_counter() - began
     finally:
@@ -63,10 +64,10 @@ def _start_seconds(file: Path) -> float:
         process.wait()
 
 
-def _command(file: Path, port: int) -> list[str]:
+def _command(place: Place, port: int) -> list[str]:
     """What an operator starts."""
     whodid = Path(sys.executable).with_name("whodid")
-    return [str(whodid), "serve", "--store", store_url(file), "--port", str(port)]
+    return [str(whodid), "serve", *place.flags(), "--port", str(port)]
 
 
 def _is_ready(port: int) -> bool:
@@ -86,8 +87,8 @@ def _free_port() -> int:
     return port
 
 
-async def _check_seconds(file: Path) -> float:
-    store = open_store(store_url(file))
+async def _check_seconds(place: Place) -> float:
+    store = place.open()
     try:
         began = time.perf_counter()
         findings = await store.check(lambda done, total: None)  # noqa: ARG005 (nobody watches)

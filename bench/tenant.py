@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.files import store_url
+from bench.places import Place
 from whodid.identity import Actor, Identity
 from whodid.records import DAY_MS
 from whodid.service import wall_clock
 from whodid.store.base import Account, Role, Scope, Store
-from whodid.store.opening import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +31,10 @@ async def add_tenant(store: Store, name: str, *, clock: Callable[[], int] = wall
     return Tenant(account, tokens)
 
 
-async def make_store(file: Path) -> Tenant:
-    """Make a store with one account, and close it."""
-    store = open_store(store_url(file), create=True)
+async def make_store(place: Place, *, accounts: int = 1) -> list[Tenant]:
+    """Fill a new store with some accounts, and close it."""
+    store = place.open()
     try:
-        return await add_tenant(store, "org-acme-acc0")
+        return [await add_tenant(store, f"org-acme-acc{number}") for number in range(accounts)]
     finally:
         await store.close()
