@@ -56,7 +56,7 @@ class Service:
         """Raise ``StoreUnavailable`` unless the store answers, soon."""
         try:
             async with asyncio.timeout(_REACH_SECONDS):
-                await self.store.identity_version(0)
+                await self.store.account("-")
         except TimeoutError as error:
             raise StoreUnavailable(f"the store does not answer within {_REACH_SECONDS:g} seconds") from error
 

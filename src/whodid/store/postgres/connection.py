@@ -1,6 +1,7 @@
 """Connections to the database: the pool, how PostgreSQL's errors are told, and the schema's version."""
 
 import asyncio
+import logging
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,6 +14,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from whodid.errors import InvalidSetting, StoreUnavailable, StoreUnusable
+
+log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -82,6 +85,8 @@ def check_schema(dsn: str) -> None:
         if version < newest:
             state = "has no schema of Whodid yet" if version == 0 else f"has schema {version}, and {newest} is needed"
             raise StoreUnusable(f"the database {state}; 'whodid db init' brings it up to date")
+        if connection.execute("SHOW fsync").fetchone() == ("off",):
+            log.warning("the database has fsync = off: what it acknowledges is lost if its machine fails")
 
 
 def migrate(dsn: str, then: Callable[[psycopg.Connection[Row]], None] | None = None) -> tuple[int, int]:
@@ -188,10 +193,18 @@ class Pool:
             timeout=PATIENCE_SECONDS,
             kwargs={"autocommit": True, "prepare_threshold": 2},
             check=_check,
+            configure=_configure,
             reconnect_timeout=PATIENCE_SECONDS,
             open=False,
             name="whodid",
         )
+
+
+async def _configure(connection: Connection) -> None:
+    """Let a commit be durable when it returns, whatever the database's default is; what is stricter, stays."""
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
 
 
 async def _check(connection: Connection) -> None:

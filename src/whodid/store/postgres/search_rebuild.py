@@ -18,6 +18,8 @@ _MEND: Final = (
     "WHERE account_no = %s AND seq = %s AND recorded_ms = %s"
 )
 
+_PARTITIONS: Final = "SELECT relid::regclass::text FROM pg_partition_tree('entry') WHERE isleaf"
+
 
 async def rebuild(connection: Connection, progress: Progress) -> int:
     """Mend the searched columns of all entries, and make the indexes anew; the number of entries."""
@@ -35,7 +37,9 @@ async def rebuild(connection: Connection, progress: Progress) -> int:
         progress(done, max(total, done))
     await connection.execute("SET statement_timeout = 0")
     try:
-        await connection.execute("REINDEX TABLE CONCURRENTLY entry")
+        partitions = await connection.execute(_PARTITIONS)
+        for (partition,) in await partitions.fetchall():  # one by one: Citus knows it only so
+            await connection.execute(f"REINDEX TABLE CONCURRENTLY {partition}")
     finally:
         await connection.execute("RESET statement_timeout")
     return done
