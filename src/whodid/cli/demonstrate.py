@@ -13,7 +13,8 @@ from whodid.cli.output import say
 from whodid.cli.serving import start
 from whodid.config import Settings, load_settings
 from whodid.demo import Demonstration, prepare
-from whodid.store.urls import sqlite_path
+from whodid.store.opening import bring_up
+from whodid.store.urls import shown
 
 DEFAULT_STORE = "sqlite:///demo/whodid.db"
 
@@ -37,13 +38,13 @@ def demo(
     demonstration = asyncio.run(_prepare(store))
     if no_serve:
         say(_guide(demonstration, store, _url(settings)))
-        say(f"\nTo serve it:\n  whodid serve --store {store}")
+        say(f"\nTo serve it:\n  whodid serve --store {shlex.quote(shown(store))}")
         return 0
     return start(settings, announce=lambda ready: _welcome(demonstration, store, ready))
 
 
 async def _prepare(store: str) -> Demonstration:
-    sqlite_path(store)  # refuses anything else before a file is made
+    bring_up(store)  # refuses what is no store before a file is made
     async with operate(store, create=True, exclusive=True) as operator:
         return await prepare(operator.store, operator.actor, clock=now)
 
@@ -66,7 +67,7 @@ def _guide(demonstration: Demonstration, store: str, url: str) -> str:
     return f"""\
 A month of {demonstration.account}, at {url}
 
-  store            {store} ({demonstration.entries:,} entries)
+  store            {shown(store)} ({demonstration.entries:,} entries)
   to read logs     {reading}
   to do anything   {recording}
   both tokens are of ann@acme.example, an administrator
@@ -82,7 +83,7 @@ Record something yourself:
     -d '{event}' '{url}/api/v1/logs/user/actions'
 
 Check the log without trusting the server:
-  {_command()} key show --store {shlex.quote(store)} > demo.key
+  {_command()} key show --store {shlex.quote(shown(store))} > demo.key
   WHODID_TOKEN={reading} \\
     {_command()} verify --url {url}/log/{demonstration.account} --key demo.key"""
 
