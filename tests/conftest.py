@@ -1,4 +1,7 @@
-"""What all tests share: async tests, hypothesis profiles, a clock that only tests move, chance that repeats itself."""
+"""What all tests share: async tests, hypothesis profiles, a clock that only tests move, chance that repeats itself.
+
+And on which kinds of store a test runs that is about a promise of the product: on all of them, unless it is marked.
+"""
 
 import asyncio
 import contextlib
@@ -17,6 +20,7 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.building import ManualClock
+from tests.stores import KINDS, made_store
 
 from whodid.store.sqlite import SqliteStore
 
@@ -27,6 +31,32 @@ _UNCHECKED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 settings.register_profile("dev", deadline=None, suppress_health_check=_UNCHECKED)
 settings.register_profile("ci", deadline=None, suppress_health_check=_UNCHECKED, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make our marker known."""
+    config.addinivalue_line("markers", "on_sqlite_only(why): the test runs on a SQLite store, and on no other kind")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that has to do with ``store_kind`` on every kind of store, or on that of its marker."""
+    if "store_kind" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("on_sqlite_only")
+        assert marker is None or marker.args, "on_sqlite_only must say why"
+        metafunc.parametrize("store_kind", KINDS[:1] if marker else KINDS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of store that a test runs on: all tests of one kind run one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store_url(store_kind: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of a store of the test's own, empty."""
+    with made_store(store_kind, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A real server process, spoken to over a real socket; and the store that it serves, opened beside it."""
 
-import asyncio
 import contextlib
 import http.client
 import itertools
@@ -11,18 +10,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from tests.building import flat, no_progress
+from tests.stores import beside, run
 
 from whodid.identity import Actor, Identity
 from whodid.records import DAY_MS, Kind
 from whodid.service import wall_clock
-from whodid.store.base import Account, Entry, Finding, Role, Scope, Token, User
-from whodid.store.sqlite import SqliteStore
+from whodid.store.base import Account, Entry, Finding, Role, Scope, Store, Token, User
+from whodid.store.opening import open_store
+from whodid.store.urls import sqlite_path
 from whodid.tokens import PREFIX
 
 ACTIONS = "/api/v1/logs/user/actions"
@@ -89,17 +90,21 @@ def eventually(what: str, check: Callable[[], _T], seconds: float = DEADLINE_SEC
 class Running:
     """A server process. Whatever a test does to it, it must end in order and have told no token to anybody."""
 
-    def __init__(self, folder: Path, *, before: str = "", **settings: Any) -> None:
-        """Start it, and wait until it is ready. ``before`` is Python to run first in its process."""
+    def __init__(self, folder: Path, url: str | None = None, *, before: str = "", **settings: Any) -> None:
+        """Start it in a folder, and wait until it is ready. ``before`` is Python to run first in its process.
+
+        ``url`` names its store, which is a SQLite file in the folder otherwise.
+        """
         self.folder = folder
-        self.path = Path(settings.pop("path", folder / "whodid.db"))
+        self.url = url or f"sqlite:///{folder / 'whodid.db'}"
         self.log_path = folder / f"server-{next(_numbers)}.log"
-        given = {"store": f"sqlite:///{self.path}", "port": 0, "log_level": "debug", **settings}
+        given = {"store": self.url, "port": 0, "log_level": "debug", **settings}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM.format(before=before), json.dumps(given)],
                 stdout=subprocess.PIPE,
                 stderr=log,
+                cwd=folder,
                 text=True,
             )
         assert self.process.stdout is not None
@@ -109,6 +114,16 @@ class Running:
         self.port = int(ready[1])
         self.issued: list[str] = []
         self._connection: http.client.HTTPConnection | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file of its store, which must be a SQLite store."""
+        return sqlite_path(self.url)
+
+    @property
+    def signed_dir(self) -> Path:
+        """The folder that keeps what it signed."""
+        return beside(self.url, self.folder, ".signed")
 
     # Calls.
 
@@ -261,7 +276,7 @@ class Tenant:
     """An account of a running server, changed as an operator changes it: by another process, beside the server."""
 
     server: Running
-    store: SqliteStore
+    store: Store
     identity: Identity
     account: Account
     users: dict[Role, User] = field(default_factory=dict)
@@ -335,7 +350,7 @@ class Tenant:
 
 def open_tenant(server: Running, name: str | None = None) -> Tenant:
     """A new account, or that of this name, beside a running server."""
-    store = SqliteStore(server.path)
+    store = open_store(server.url)
     identity = Identity(store, clock=wall_clock)
     wanted = name or f"org-{next(_numbers)}"
     account = run(store.account(wanted)) or run(identity.add_account(wanted, OPERATOR))
@@ -350,11 +365,6 @@ def tenant_of(server: Running, name: str | None = None) -> Iterator[Tenant]:
         yield tenant
     finally:
         run(tenant.store.close())
-
-
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of a coroutine."""
-    return asyncio.run(work)
 
 
 def problem(answer: Answer, status: int, *parts: str) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def test_every_kind_of_bad_token_gets_the_same_401(tenant: Tenant) -> None:
     assert tenant.server.get(ACTIONS, good).status == 200
 
 
+@pytest.mark.on_sqlite_only("HTTP has nothing to do with the store")
 def test_two_authorization_headers_are_no_token(tenant: Tenant) -> None:
     """Which of them would hold, a proxy and the server might see differently."""
     good, size = tenant.token(), tenant.size()
@@ -83,6 +84,7 @@ def test_two_authorization_headers_are_no_token(tenant: Tenant) -> None:
     assert tenant.size() == size
 
 
+@pytest.mark.on_sqlite_only("HTTP has nothing to do with the store")
 def test_the_scheme_is_told_apart_from_the_token_as_rfc_9110_says(tenant: Tenant) -> None:
     """Its case does not matter, nor does more than one space."""
     for scheme in ("bearer ", "BEARER ", "Bearer   "):
@@ -269,6 +271,7 @@ def test_what_is_not_there_below_api_shows_only_to_those_with_a_token(tenant: Te
     assert (use["outcome"], use["target"], use["scope"]) == ("failure", path.removeprefix("/api"), "tasks")
 
 
+@pytest.mark.on_sqlite_only("HTTP has nothing to do with the store")
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_a_method_that_a_page_lacks_is_405_and_names_those_it_has(tenant: Tenant, method: str) -> None:
     """With Allow; below /api only to those with a token."""
@@ -448,7 +451,7 @@ def test_two_accounts_prove_their_own_record_of_the_same_id(server: Running) -> 
 
 def test_nothing_is_signed_for_a_caller_who_may_not_see_it(tenant: Tenant) -> None:
     """A refused call costs no more than its token use."""
-    signed = tenant.server.path.with_name(f"{tenant.server.path.name}.signed") / f"{tenant.name}.checkpoint"
+    signed = tenant.server.signed_dir / f"{tenant.name}.checkpoint"
     page = checkpoint_page(tenant)
     for text in (None, tenant.token(Scope.TASKS), tenant.token(Scope.API, Role.USER)):
         assert tenant.server.get(page, text).status in (401, 403)

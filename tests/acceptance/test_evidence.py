@@ -4,14 +4,12 @@ import http.client
 import itertools
 import json
 import re
-import shutil
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import apsw
 import pytest
 from tests.acceptance.proving import (
     check,
@@ -31,6 +29,7 @@ from tests.acceptance.proving import (
 from tests.acceptance.running import ACTIONS, Answer, Running, Tenant, problem, tenant_of
 from tests.building import action
 from tests.cli.running import Whodid
+from tests.stores import made_store, old_copy, overwrite
 
 from whodid.checkpoint import open_checkpoint
 from whodid.errors import InvalidEvidence
@@ -47,9 +46,10 @@ ENTRIES = 300
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def public(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server whose logs are open to everyone."""
-    with Running(tmp_path_factory.mktemp("public"), public_log=True, public_host=HOST) as running:
+    folder = tmp_path_factory.mktemp("public")
+    with made_store(store_kind, folder) as url, Running(folder, url, public_log=True, public_host=HOST) as running:
         yield running
 
 
@@ -126,6 +126,7 @@ NO_TILES = [
 ]  # fmt: skip
 
 
+@pytest.mark.on_sqlite_only("a path is told from a path before any store is asked")
 @pytest.mark.parametrize("rest", NO_TILES)
 def test_what_is_no_tile_is_404(still: Tenant, rest: str) -> None:
     """Whether it can't be one or isn't one yet; and nobody is to keep that."""
@@ -134,6 +135,7 @@ def test_what_is_no_tile_is_404(still: Tenant, rest: str) -> None:
     assert told.header("cache-control") == "no-store"
 
 
+@pytest.mark.on_sqlite_only("a path is told from a path before any store is asked")
 @pytest.mark.parametrize("rest", [
     "", "/", "/x", "/checkpoint/", "/checkpoints", "/Checkpoint", "/tile", "/checkpoint/x", "/%63heckpoint",
     "%2Fcheckpoint", "/../{name}/checkpoint", "/./checkpoint", "//checkpoint", "/checkpoint%00",
@@ -401,25 +403,21 @@ def test_a_template_is_no_path(still: Tenant) -> None:
         problem(still.server.get(page), 404)
 
 
-def contradicted(folder: Path) -> tuple[str, str]:
+def contradicted(folder: Path, url: str) -> tuple[str, str]:
     """A store that was put back to an old copy after more was signed; the account and a token of it."""
-    with Running(folder) as server, tenant_of(server) as tenant:
+    with Running(folder, url) as server, tenant_of(server) as tenant:
         name, text = tenant.name, tenant.token()
         assert server.get(ACTIONS, text).status == 200
-    assert not list(folder.glob("*-wal"))
-    copy = folder / "copy.db"
-    shutil.copy(server.path, copy)
-    with Running(folder) as server:
+    with old_copy(url, folder), Running(folder, url) as server:
         assert server.post(ACTIONS, text, [action()] * 5).status == 201
         assert server.get(f"/log/{name}/checkpoint", text).status == 200
-    shutil.copy(copy, server.path)
     return name, text
 
 
-def test_a_log_that_contradicts_what_was_signed_has_no_evidence_any_more(tmp_path: Path) -> None:
+def test_a_log_that_contradicts_what_was_signed_has_no_evidence_any_more(tmp_path: Path, store_url: str) -> None:
     """500, recorded as a failure; what is wrong, and where, is in the server's log, not in the answer."""
-    name, text = contradicted(tmp_path)
-    with Running(tmp_path) as server, tenant_of(server, name) as tenant:
+    name, text = contradicted(tmp_path, store_url)
+    with Running(tmp_path, store_url) as server, tenant_of(server, name) as tenant:
         record_id = json.loads(tenant.log()[0].record)["_id"]
         pages = [f"/log/{name}/checkpoint", f"/log/{name}/tile/0/000.p/1", f"/log/{name}/tile/entries/000.p/1",
                  proof_page(record_id), consistency_page(1), consistency_page(1, 2)]  # fmt: skip
@@ -438,26 +436,24 @@ def test_a_log_that_contradicts_what_was_signed_has_no_evidence_any_more(tmp_pat
 
 
 @pytest.mark.parametrize("column", ["salt", "commitment"])
-def test_an_entry_that_was_changed_is_not_proven(tmp_path: Path, column: str) -> None:
-    """By someone who can write the file; what was signed before stands against it."""
-    with Running(tmp_path) as server, tenant_of(server) as tenant:
+def test_an_entry_that_was_changed_is_not_proven(tmp_path: Path, store_url: str, column: str) -> None:
+    """By someone who can write the store; what was signed before stands against it."""
+    with Running(tmp_path, store_url) as server, tenant_of(server) as tenant:
         record_id = record(tenant)
         check(json_proof(tenant, record_id))
-        seq = entry_of(tenant, record_id).seq
-        connection = apsw.Connection(str(server.path))
-        connection.execute(f"UPDATE entry SET {column} = randomblob(length({column})) WHERE seq = ?", (seq,))
-        connection.close()
+        entry = entry_of(tenant, record_id)
+        overwrite(store_url, column, bytes(len(getattr(entry, column))), entry.seq)
         told = problem(server.get(proof_page(record_id), tenant.token()), 500)
         assert told["code"] == "inconsistent_log"
         assert trace_of(tenant)[1] == "failure"
 
 
-def test_a_call_that_meets_a_flaw_of_the_program_is_in_the_log_too(tmp_path: Path) -> None:
+def test_a_call_that_meets_a_flaw_of_the_program_is_in_the_log_too(tmp_path: Path, store_url: str) -> None:
     """As a failure; where the flaw is, the server's log tells, and the answer does not."""
     flaw = (
         "from whodid.evidence.serving import Evidence\nasync def flawed(*_): return 1 / 0\nEvidence.checkpoint = flawed"
     )
-    with Running(tmp_path, before=flaw) as server, tenant_of(server) as tenant:
+    with Running(tmp_path, store_url, before=flaw) as server, tenant_of(server) as tenant:
         answer = server.get(checkpoint_page(tenant), tenant.token())
         told = problem(answer, 500, "an internal error", answer.header("x-request-id") or "?")
         assert told["code"] == "internal_error"

@@ -25,6 +25,7 @@ ACCEPTS = {
 }
 
 
+@pytest.mark.on_sqlite_only("headers have nothing to do with the store")
 @pytest.mark.parametrize("accept", ACCEPTS, ids=lambda accept: accept[:40])
 def test_a_proof_has_the_form_that_the_caller_likes_most(tenant: Tenant, accept: str) -> None:
     """Where that is none of the two it has, it says which these are, and the call is recorded as a failure."""
@@ -37,6 +38,7 @@ def test_a_proof_has_the_form_that_the_caller_likes_most(tenant: Tenant, accept:
         assert (answer.status, answer.header("content-type")) == (200, ACCEPTS[accept])
 
 
+@pytest.mark.on_sqlite_only("headers have nothing to do with the store")
 def test_two_accept_headers_are_one_list(tenant: Tenant) -> None:
     """As RFC 9110 §5.3 says of all lists; and without any, a proof is text."""
     page = proof_page(record(tenant))

@@ -1,4 +1,7 @@
-"""What a hostile or broken client may send: a clear refusal, nothing stored, the server unharmed, memory bounded."""
+"""What a hostile or broken client may send: a clear refusal, nothing stored, the server unharmed, memory bounded.
+
+Nearly all of it is refused before any store is asked: so most is tried on one kind only.
+"""
 
 import codecs
 import gzip
@@ -25,6 +28,8 @@ from tests.acceptance.running import (
     tenant_of,
 )
 from tests.building import USER_ID, action
+
+before_the_store = pytest.mark.on_sqlite_only("what is refused here is refused before any store is asked")
 
 PEAK_MIB = 300
 """The most memory that the server may ever have had, whatever it was sent."""
@@ -139,6 +144,7 @@ BODIES: dict[str, tuple[bytes | Callable[[], bytes], dict[str, str], int, str]] 
 }  # fmt: skip
 
 
+@before_the_store
 @pytest.mark.parametrize("name", BODIES)
 def test_a_hostile_body_is_refused_with_a_clear_reason(tenant: Tenant, name: str) -> None:
     """One token use, of a failure, and nothing else is stored; the server goes on, in bounded memory."""
@@ -186,6 +192,7 @@ def test_a_body_that_grows_when_it_is_parsed_is_refused_in_bounded_memory(
         assert server.peak_mib < PEAK_OF_HOGS_MIB
 
 
+@before_the_store
 def test_a_415_says_what_would_be_taken_in_headers_too(tenant: Tenant) -> None:
     """RFC 9110 has Accept for it; Accept-Post says it for POST."""
     answer = tenant.server.call("POST", ACTIONS, tenant.token(), GOOD, {"Content-Type": "text/plain"})
@@ -224,6 +231,7 @@ def test_a_body_that_is_cut_off_stores_nothing(tenant: Tenant, sent: bytes, abor
     assert (use["outcome"], tenant.size()) == ("failure", size + 1)
 
 
+@before_the_store
 def test_a_content_length_that_is_too_long_is_refused_before_the_body(tenant: Tenant) -> None:
     """17 MiB that are only announced, or a number beyond all bounds."""
     for length in (str(17 * MIB), "9" * 18):
@@ -232,6 +240,7 @@ def test_a_content_length_that_is_too_long_is_refused_before_the_body(tenant: Te
             problem(read_answer(connection), 413, "16 MiB")
 
 
+@before_the_store
 def test_a_chunked_body_without_end_is_refused_at_its_limit(tenant: Tenant) -> None:
     """Nothing announced it; what came is thrown away as it comes."""
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
@@ -268,6 +277,7 @@ NOT_HTTP: dict[str, bytes] = {
 }
 
 
+@before_the_store
 @pytest.mark.parametrize("name", NOT_HTTP)
 def test_what_is_not_http_ends_the_connection_and_nothing_else(server: Running, name: str) -> None:
     """An error and the end, or only the end; never an exception in the log."""
@@ -277,6 +287,7 @@ def test_what_is_not_http_ends_the_connection_and_nothing_else(server: Running, 
     assert [line for line in server.log if "exception" in line] == []
 
 
+@before_the_store
 def test_a_length_shorter_than_the_body_does_not_let_the_rest_become_a_call(tenant: Tenant) -> None:
     """What is left of it is no HTTP."""
     text = tenant.token()
@@ -288,6 +299,7 @@ def test_a_length_shorter_than_the_body_does_not_let_the_rest_become_a_call(tena
     assert all(use["outcome"] == "failure" for use in tenant.uses(size))
 
 
+@before_the_store
 @pytest.mark.parametrize(
     "flood",
     [
@@ -347,6 +359,7 @@ def test_clients_that_stop_in_the_middle_are_let_go(tmp_path_factory: pytest.Tem
         assert server.get("/health").status == 200
 
 
+@before_the_store
 def test_many_connections_that_say_nothing_do_no_harm(server: Running) -> None:
     """Three hundred of them, open at once."""
     silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(300)]
@@ -376,6 +389,7 @@ def test_large_bodies_at_once_are_bounded_by_a_budget(tmp_path_factory: pytest.T
         assert server.post(ACTIONS, text, body).status == 201
 
 
+@before_the_store
 def test_the_token_log_has_the_same_defences(tenant: Tenant) -> None:
     """Both recording calls read their bodies in one way."""
     assert set(LOGS.values()) == {ACTIONS, TOKEN_USES}

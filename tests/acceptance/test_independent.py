@@ -34,6 +34,7 @@ from tests.independent.verifier import (
     tile_path,
     tiles_of,
 )
+from tests.stores import made_store
 
 HOST = "audit.acme.example"
 ACCOUNTS = ["org-independent-acc0", "org-independent-acc1", "org-independent-acc2"]
@@ -136,12 +137,13 @@ class Growing(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Log]]:
+def served(store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Log]]:
     """The logs of a server of its own, a few hundred entries each, and growing."""
     with contextlib.ExitStack() as opened:
         folder = tmp_path_factory.mktemp("independent")
-        server = opened.enter_context(Running(folder, public_host=HOST))
-        command = Whodid(folder)
+        url = opened.enter_context(made_store(store_kind, folder))
+        server = opened.enter_context(Running(folder, url, public_host=HOST))
+        command = Whodid(folder, url)
         logs = [_log(opened.enter_context(tenant_of(server, name)), command) for name in ACCOUNTS]
         growing = Growing(server.port, [log.token for log in logs])
         growing.start()
@@ -297,6 +299,7 @@ PARTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.on_sqlite_only("it is about whoever checks")
 @pytest.mark.parametrize("name", PARTS)
 def test_what_has_one_bit_changed_is_refused(parts: dict[str, Part], rng: random.Random, name: str) -> None:
     """Whichever bit of whichever part: as it was served it is accepted, and then no more."""

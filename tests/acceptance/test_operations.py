@@ -4,12 +4,15 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from tests.acceptance.proving import json_proof, record
 from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, problem, read_answer, tenant_of
 from tests.building import action, token_use
+from tests.stores import bytes_of
 
 from whodid.store.base import Role, Scope
 from whodid.tokens import PREFIX, make_token
@@ -21,9 +24,9 @@ def test_health_and_readiness_are_told_to_anybody(server: Running) -> None:
     assert server.get("/ready").json == {"status": "ready"}
 
 
-def test_metrics_count_what_happened(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_metrics_count_what_happened(tmp_path: Path, store_url: str) -> None:
     """Events and batches, requests by route and status; each exactly."""
-    with Running(tmp_path_factory.mktemp("counted")) as server, tenant_of(server) as tenant:
+    with Running(tmp_path, store_url) as server, tenant_of(server) as tenant:
         text = tenant.token()
         assert server.post(ACTIONS, text, [action()] * 5).status == 201
         assert server.post(ACTIONS, text, [{}]).status == 422
@@ -56,6 +59,7 @@ def test_metrics_count_what_happened(tmp_path_factory: pytest.TempPathFactory) -
         assert f"# HELP {name} " in page
 
 
+@pytest.mark.on_sqlite_only("HTTP has nothing to do with the store")
 @pytest.mark.parametrize("given", ["abc", "a" * 128, "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "A.b_c:d/e+f=g"])
 def test_a_sane_request_id_is_kept(tenant: Tenant, given: str) -> None:
     """In the answer and in the token use."""
@@ -64,6 +68,7 @@ def test_a_sane_request_id_is_kept(tenant: Tenant, given: str) -> None:
     assert tenant.last_use()["request_id"] == given
 
 
+@pytest.mark.on_sqlite_only("HTTP has nothing to do with the store")
 @pytest.mark.parametrize("given", ["", " ", "a b", "a" * 129, "<script>", "é", "a\tb", '"', "a;b", "{}"])
 def test_any_other_request_id_is_replaced(tenant: Tenant, given: str) -> None:
     """By one that nobody else has."""
@@ -74,6 +79,7 @@ def test_any_other_request_id_is_replaced(tenant: Tenant, given: str) -> None:
     assert tenant.last_use()["request_id"] == made[-1]
 
 
+@pytest.mark.on_sqlite_only("HTTP has nothing to do with the store")
 def test_every_answer_has_a_request_id_and_forbids_what_browsers_might_do(tenant: Tenant) -> None:
     """Errors too, and those of pages that are not there."""
     text = tenant.token()
@@ -94,9 +100,9 @@ def test_every_answer_has_a_request_id_and_forbids_what_browsers_might_do(tenant
             )  # fmt: skip
 
 
-def test_logs_are_json_lines_and_no_token_is_ever_in_them(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_logs_are_json_lines_and_no_token_is_ever_in_them(tmp_path: Path, store_url: str) -> None:
     """At the most talkative level, whatever the callers did; nor in an answer, nor in metrics, nor in the store."""
-    with Running(tmp_path_factory.mktemp("secret"), log_level="debug") as server, tenant_of(server) as tenant:
+    with Running(tmp_path, store_url, log_level="debug") as server, tenant_of(server) as tenant:
         texts = [tenant.token(scope, role) for scope in (Scope.API, Scope.LOGS_WRITE) for role in Role]
         texts += [tenant.new_token(tenant.user(), life_ms=1000)[1], make_token(os.urandom)]
         server.issued += texts
@@ -116,7 +122,7 @@ def test_logs_are_json_lines_and_no_token_is_ever_in_them(tmp_path_factory: pyte
         said += server.get("/metrics").body
         log = server.log
         assert {"answered", "serving"} <= {line["message"] for line in log}
-        store = b"".join(file.read_bytes() for file in server.folder.glob("whodid.db*"))
+        store = bytes_of(server.url)
         for text in texts:
             assert text.encode() not in said
             assert text.encode() not in store
@@ -124,9 +130,9 @@ def test_logs_are_json_lines_and_no_token_is_ever_in_them(tmp_path_factory: pyte
     assert [line for line in log if line["level"] == "error"] == []
 
 
-def test_a_quiet_server_logs_no_requests(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_quiet_server_logs_no_requests(tmp_path: Path, store_url: str) -> None:
     """At the usual level, the token log is the log of requests."""
-    with Running(tmp_path_factory.mktemp("quiet"), log_level="info") as server, tenant_of(server) as tenant:
+    with Running(tmp_path, store_url, log_level="info") as server, tenant_of(server) as tenant:
         server.get(ACTIONS, tenant.token())
         server.get(ACTIONS)
         server.say(b"nonsense\r\n\r\n", finish=True)
@@ -147,17 +153,23 @@ def test_a_proxy_is_believed_only_where_it_is_named(tmp_path_factory: pytest.Tem
             assert tenant.check() == []
 
 
-def test_a_server_starts_on_nothing_and_starts_again_on_what_it_left(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The folders are made, only the owner may read them, and all that was recorded is there the next time."""
-    folder = tmp_path_factory.mktemp("first")
-    path = folder / "not" / "yet" / "there.db"
-    with Running(folder, path=path) as server, tenant_of(server, "org-first") as tenant:
-        assert server.post(ACTIONS, tenant.token(), action(type="kept")).status == 201
-        text = tenant.token()
+def test_a_server_starts_on_nothing(tmp_path: Path) -> None:
+    """The folders of a SQLite store are made, and only the owner may read them."""
+    path = tmp_path / "not" / "yet" / "there.db"
+    with Running(tmp_path, f"sqlite:///{path}") as server, tenant_of(server) as tenant:
+        assert server.post(ACTIONS, tenant.token(), action()).status == 201
         for file in (path, path.parent):
             assert file.stat().st_mode & 0o077 == 0
-    with Running(folder, path=path) as server:
+
+
+def test_a_server_starts_again_on_what_it_left(tmp_path: Path, store_url: str) -> None:
+    """All that was recorded is there the next time, and so is the key that signs."""
+    with Running(tmp_path, store_url) as server, tenant_of(server) as tenant:
+        record_id = record(tenant, type="kept")
+        text, key = tenant.token(), json_proof(tenant, record_id)["key"]
+    with Running(tmp_path, store_url) as server, tenant_of(server, tenant.name) as tenant:
         assert len(server.get(f"{ACTIONS}?type=kept", text).records) == 1
+        assert json_proof(tenant, record_id)["key"] == key
 
 
 @pytest.fixture
@@ -177,6 +189,7 @@ def parts(value: Any) -> Iterator[dict[str, Any]]:
             yield from parts(inner)
 
 
+@pytest.mark.on_sqlite_only("no store is asked for the document")
 def test_the_openapi_document_is_whole(server: Running, document: dict[str, Any]) -> None:
     """OpenAPI 3.1; every reference leads somewhere, every schema is one, every operation has a name of its own."""
     assert document["openapi"].startswith("3.1.")
@@ -237,6 +250,7 @@ def test_the_documented_patterns_are_those_of_the_parameters(tenant: Tenant, doc
             assert tenant.server.get(f"{ACTIONS}?{name}={value}", tenant.token()).status == status
 
 
+@pytest.mark.on_sqlite_only("HTTP has nothing to do with the store")
 def test_a_server_speaks_http_1_0_too(tenant: Tenant) -> None:
     """One call a connection, for the simplest of monitors."""
     with tenant.server.connect() as connection:

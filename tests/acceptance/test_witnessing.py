@@ -6,13 +6,15 @@ import shutil
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.running import ACTIONS, DEADLINE_SECONDS, Running, Tenant, eventually, open_tenant, problem, run
+from tests.acceptance.running import ACTIONS, DEADLINE_SECONDS, Running, Tenant, eventually, open_tenant, problem
 from tests.building import action
 from tests.cli.running import Whodid
+from tests.stores import beside, let_leases_end, old_copy, run
 from tests.witnessing import Handler, WitnessServer, said, witness_server
 
 from whodid.checkpoint import SignedCheckpoint, open_checkpoint
@@ -22,47 +24,59 @@ from whodid.evidence.witnesses import parse_witnesses
 from whodid.identity import Actor, Identity
 from whodid.notes import Verifier
 from whodid.service import wall_clock
-from whodid.store.sqlite import SqliteStore
+from whodid.store.opening import open_store
 
 ORG = "org-witnessed"
 
 
-def log_key(folder: Path, account: str = ORG) -> Verifier:
-    """The verifier of an account's checkpoints."""
-    keyring = Keyring.open(folder / "whodid.db.key", make=True)
-    return keyring.current().verifiers(f"localhost/log/{account}")[0]
+@dataclass(frozen=True)
+class Home:
+    """A store, the folder in which its server runs, and what belongs to it there."""
+
+    folder: Path
+    url: str
+
+    @property
+    def signed_dir(self) -> Path:
+        """The folder that keeps what was signed."""
+        return beside(self.url, self.folder, ".signed")
+
+    def key(self, account: str = ORG) -> Verifier:
+        """The verifier of an account's checkpoints."""
+        keyring = Keyring.open(beside(self.url, self.folder, ".key"), make=True)
+        return keyring.current().verifiers(f"localhost/log/{account}")[0]
 
 
-async def found(folder: Path) -> None:
-    """A store with an account."""
-    store = SqliteStore(folder / "whodid.db", create=True)
+async def found(url: str) -> None:
+    """An account, in a store that may have to be made."""
+    store = open_store(url, create=True)
     await Identity(store, clock=wall_clock).add_account(ORG, Actor())
     await store.close()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def home(tmp_path: Path, store_url: str) -> Home:
     """A store with an account."""
-    run(found(tmp_path))
-    return tmp_path
+    run(found(store_url))
+    return Home(tmp_path, store_url)
 
 
 @pytest.fixture
-def peers(folder: Path) -> Iterator[Sequence[WitnessServer]]:
+def peers(home: Home) -> Iterator[Sequence[WitnessServer]]:
     """Witnesses that trust the account's log."""
     with contextlib.ExitStack() as stack:
         servers = [
-            stack.enter_context(witness_server(f"w{number}.example", folder / f"w{number}")) for number in (1, 2)
+            stack.enter_context(witness_server(f"w{number}.example", home.folder / f"w{number}")) for number in (1, 2)
         ]
         for server in servers:
-            server.witness.trust(str(log_key(folder)))
+            server.witness.trust(str(home.key()))
         yield servers
 
 
 @contextlib.contextmanager
-def witnessed(folder: Path, *settings: str, **more: Any) -> Iterator[Tenant]:
+def witnessed(home: Home, *settings: str, **more: Any) -> Iterator[Tenant]:
     """A server with these witnesses, and the account."""
-    with Running(folder, witnesses=list(settings), witness_seconds=1, public_log=True, **more) as server:
+    with Running(home.folder, home.url, witnesses=list(settings), witness_seconds=1, public_log=True, **more) as server:
         tenant = open_tenant(server, ORG)
         try:
             yield tenant
@@ -75,7 +89,7 @@ def published(tenant: Tenant, *settings: str) -> SignedCheckpoint:
     answer = tenant.server.get(f"/log/{tenant.name}/checkpoint")
     assert answer.status == 200, answer.body
     verifiers = [witness.verifier for witness in parse_witnesses(",".join(settings))]
-    return open_checkpoint(answer.body, [log_key(tenant.server.folder)], verifiers)
+    return open_checkpoint(answer.body, [Home(tenant.server.folder, tenant.server.url).key()], verifiers)
 
 
 def cosigned(tenant: Tenant, *peers: WitnessServer, seconds: float = DEADLINE_SECONDS) -> SignedCheckpoint:
@@ -95,7 +109,7 @@ def cosigned(tenant: Tenant, *peers: WitnessServer, seconds: float = DEADLINE_SE
 
 def status(tenant: Tenant) -> dict[str, dict[str, Any]]:
     """What ``whodid witness status`` shows, by witness; the server runs meanwhile."""
-    rows = Whodid(tenant.server.folder)("witness", "status", "--account", ORG, "--json").json
+    rows = Whodid(tenant.server.folder, tenant.server.url)("witness", "status", "--account", ORG, "--json").json
     return {row["witness"]: row for row in rows}
 
 
@@ -105,10 +119,10 @@ def record(tenant: Tenant, count: int = 1) -> None:
 
 
 def test_the_public_checkpoint_has_the_cosignatures_of_all_witnesses(
-    folder: Path, peers: Sequence[WitnessServer]
+    home: Home, peers: Sequence[WitnessServer]
 ) -> None:
     """As the log grows, and after a restart; each witness was proven that it only grew."""
-    with witnessed(folder, *(peer.setting for peer in peers)) as tenant:
+    with witnessed(home, *(peer.setting for peer in peers)) as tenant:
         sizes = []
         for count in (1, 300, 7):
             record(tenant, count)
@@ -122,7 +136,7 @@ def test_the_public_checkpoint_has_the_cosignatures_of_all_witnesses(
             assert (row["size"], row["behind"], row["error"]) == (sizes[-1], 0, None)
             assert row["cosigned"] == "2021-07-30T16:13:52.000Z"
     asked = [len(peer.requests) for peer in peers]
-    with witnessed(folder, *(peer.setting for peer in peers)) as tenant:
+    with witnessed(home, *(peer.setting for peer in peers)) as tenant:
         assert published(tenant, *(peer.setting for peer in peers)) == before
         assert [len(peer.requests) for peer in peers] == asked
         record(tenant)
@@ -131,7 +145,7 @@ def test_the_public_checkpoint_has_the_cosignatures_of_all_witnesses(
 
 
 def test_a_witness_that_is_down_is_missed_by_nobody_and_catches_up_when_it_is_back(
-    folder: Path, peers: Sequence[WitnessServer]
+    home: Home, peers: Sequence[WitnessServer]
 ) -> None:
     """The others' cosignatures are published meanwhile; status and metrics tell."""
     settings = [peer.setting for peer in peers]
@@ -139,7 +153,7 @@ def test_a_witness_that_is_down_is_missed_by_nobody_and_catches_up_when_it_is_ba
     port = down.server_address[1]
     down.shutdown()
     down.server_close()
-    with witnessed(folder, *settings) as tenant:
+    with witnessed(home, *settings) as tenant:
         for _ in range(2):
             record(tenant)
             cosigned(tenant, up)
@@ -148,8 +162,8 @@ def test_a_witness_that_is_down_is_missed_by_nobody_and_catches_up_when_it_is_ba
         assert (row["size"], row["cosigned"], row["error"]) == (0, None, "can't be reached: Connection refused")
         assert tenant.server.metrics()['whodid_witness_failing{witness="w1.example"}'] == 1
         assert tenant.server.metrics()['whodid_witness_failing{witness="w2.example"}'] == 0
-        with witness_server("w1.example", folder / "w1", port) as back:
-            back.witness.trust(str(log_key(folder)))
+        with witness_server("w1.example", home.folder / "w1", port) as back:
+            back.witness.trust(str(home.key()))
             cosigned(tenant, back, up, seconds=60)  # it rests longer, the longer it was down
             assert status(tenant)[back.witness.name]["error"] is None
             eventually(
@@ -163,10 +177,11 @@ def test_a_witness_that_is_down_is_missed_by_nobody_and_catches_up_when_it_is_ba
     ]
 
 
-def test_a_witness_is_sent_a_proof_from_what_it_knows(folder: Path, peers: Sequence[WitnessServer]) -> None:
+@pytest.mark.on_sqlite_only("the proof is of the log, whatever the store")
+def test_a_witness_is_sent_a_proof_from_what_it_knows(home: Home, peers: Sequence[WitnessServer]) -> None:
     """Not from what it was believed to know: it may have lost its memory, or part of it."""
     forgetful, _ = peers
-    with witnessed(folder, *(peer.setting for peer in peers)) as tenant:
+    with witnessed(home, *(peer.setting for peer in peers)) as tenant:
         record(tenant)
         first = cosigned(tenant, *peers).checkpoint
         record(tenant, 20)
@@ -183,20 +198,14 @@ def test_a_witness_is_sent_a_proof_from_what_it_knows(folder: Path, peers: Seque
         assert forgetful.witness.asked[-1] == (first.origin, 0, fourth.size)
 
 
-def test_a_witness_that_has_seen_more_than_there_is_alarms(folder: Path, peers: Sequence[WitnessServer]) -> None:
+def test_a_witness_that_has_seen_more_than_there_is_alarms(home: Home, peers: Sequence[WitnessServer]) -> None:
     """The old copy of a store, put back with its ledger, is given away by the witnesses."""
-    for file in folder.glob("whodid.db*"):
-        (folder / "old").mkdir(exist_ok=True)
-        shutil.copy(file, folder / "old" / file.name)
     settings = [peer.setting for peer in peers]
-    with witnessed(folder, *settings) as tenant:
+    with old_copy(home.url, home.folder), witnessed(home, *settings) as tenant:
         record(tenant, 50)
         size = cosigned(tenant, *peers).checkpoint.size
-    for file in (folder / "whodid.db-wal", folder / "whodid.db-shm"):
-        file.unlink(missing_ok=True)
-    shutil.rmtree(folder / "whodid.db.signed")
-    shutil.copytree(folder / "old", folder, dirs_exist_ok=True)
-    with witnessed(folder, *settings) as tenant:
+    shutil.rmtree(home.signed_dir)
+    with witnessed(home, *settings) as tenant:
         eventually("both have told", lambda: [row for row in status(tenant).values() if row["error"]][1:])
         for row in status(tenant).values():
             assert row["error"].startswith(f"the witness has cosigned a log of {size} entries, ours has ")
@@ -206,18 +215,12 @@ def test_a_witness_that_has_seen_more_than_there_is_alarms(folder: Path, peers: 
     assert len(alarms) == 2
 
 
-def test_an_old_copy_of_the_store_is_told_in_the_log_as_soon_as_the_server_starts(folder: Path) -> None:
+def test_an_old_copy_of_the_store_is_told_in_the_log_as_soon_as_the_server_starts(home: Home) -> None:
     """Without witnesses, and though nobody asks for evidence: the ledger remembers. The metrics tell it, too."""
-    with Running(folder, public_log=True) as server:
-        shutil.copy(folder / "whodid.db", folder / "old.db")
-        tenant = open_tenant(server, ORG)
+    with old_copy(home.url, home.folder), witnessed(home) as tenant:
         record(tenant, 5)
         assert published(tenant).checkpoint.size == tenant.size()
-        run(tenant.store.close())
-    for file in (folder / "whodid.db-wal", folder / "whodid.db-shm"):
-        file.unlink(missing_ok=True)
-    shutil.copy(folder / "old.db", folder / "whodid.db")
-    with Running(folder, public_log=True) as server:
+    with Running(home.folder, home.url, public_log=True) as server:
         (line,) = eventually(
             "it is told", lambda: [line for line in server.log if line["level"] == "error" and line.get("account")]
         )
@@ -227,13 +230,14 @@ def test_an_old_copy_of_the_store_is_told_in_the_log_as_soon_as_the_server_start
         assert server.get(f"/log/{ORG}/checkpoint").status >= 500
 
 
-def test_a_ledger_that_can_not_be_used_is_told_to_the_operator_and_no_path_of_it_to_callers(folder: Path) -> None:
+@pytest.mark.on_sqlite_only("the ledger is a folder of this machine, whatever the store")
+def test_a_ledger_that_can_not_be_used_is_told_to_the_operator_and_no_path_of_it_to_callers(home: Home) -> None:
     """An error in the log, once and not with each request. As soon as it can be used, checkpoints are signed again."""
-    ledger = folder / "whodid.db.signed"
-    with witnessed(folder) as tenant:
+    ledger = home.signed_dir
+    with witnessed(home) as tenant:
         checkpoint = f"/log/{ORG}/checkpoint"
         assert tenant.server.get(checkpoint).status == 200
-        ledger.rename(folder / "aside")
+        ledger.rename(home.folder / "aside")
         ledger.write_text("no folder")
         eventually("it is refused", lambda: tenant.server.get(checkpoint).status == 503)
         for _ in range(5):
@@ -243,7 +247,7 @@ def test_a_ledger_that_can_not_be_used_is_told_to_the_operator_and_no_path_of_it
         (alarm,) = [line for line in tenant.server.log if line["level"] == "error"]
         assert f"{ledger / ORG}.checkpoint, which keeps what was signed, can't be used: " in alarm["message"]
         ledger.unlink()
-        (folder / "aside").rename(ledger)
+        (home.folder / "aside").rename(ledger)
         eventually("it is signed again", lambda: tenant.server.get(checkpoint).status == 200)
 
 
@@ -279,14 +283,15 @@ MISDEEDS: dict[str, tuple[Callable[[Handler], None], str]] = {
 }
 
 
-def test_witnesses_that_misbehave_are_told_and_disturb_nobody(folder: Path, peers: Sequence[WitnessServer]) -> None:
+@pytest.mark.on_sqlite_only("what a witness answers is judged before the store hears of it")
+def test_witnesses_that_misbehave_are_told_and_disturb_nobody(home: Home, peers: Sequence[WitnessServer]) -> None:
     """All at once: the good one's cosignature is published, appends go on, and status says what each did."""
     good, _ = peers
     with contextlib.ExitStack() as stack:
-        bad = [stack.enter_context(witness_server(name, folder / name)) for name in MISDEEDS]
+        bad = [stack.enter_context(witness_server(name, home.folder / name)) for name in MISDEEDS]
         for peer in bad:
             peer.misdeed = MISDEEDS[peer.witness.name][0]
-        tenant = stack.enter_context(witnessed(folder, *(peer.setting for peer in (good, *bad))))
+        tenant = stack.enter_context(witnessed(home, *(peer.setting for peer in (good, *bad))))
         for _ in range(3):
             record(tenant)
             cosigned(tenant, good)
@@ -305,11 +310,12 @@ def test_witnesses_that_misbehave_are_told_and_disturb_nobody(folder: Path, peer
         assert ORG not in tenant.server.get("/metrics").body.decode()
 
 
-def test_neither_appends_nor_the_end_wait_for_a_witness(folder: Path, peers: Sequence[WitnessServer]) -> None:
+@pytest.mark.on_sqlite_only("it is about a slow witness, whatever the store")
+def test_neither_appends_nor_the_end_wait_for_a_witness(home: Home, peers: Sequence[WitnessServer]) -> None:
     """While both have a request and say nothing, events are recorded, checkpoints published, and the server stops."""
     for peer in peers:
         peer.misdeed = peer.hang
-    with witnessed(folder, *(peer.setting for peer in peers)) as tenant:
+    with witnessed(home, *(peer.setting for peer in peers)) as tenant:
         record(tenant)
         eventually("both have a request", lambda: all(peer.answering for peer in peers))
         began = time.monotonic()
@@ -323,21 +329,23 @@ def test_neither_appends_nor_the_end_wait_for_a_witness(folder: Path, peers: Seq
     assert tenant.server.log[-1]["message"] == "stopped"
 
 
-def test_what_was_published_outlives_a_crash(folder: Path, peers: Sequence[WitnessServer]) -> None:
+def test_what_was_published_outlives_a_crash(home: Home, peers: Sequence[WitnessServer]) -> None:
     """Nobody sees the log shrink; and the witnesses go on from where they are."""
     settings = [peer.setting for peer in peers]
-    with witnessed(folder, *settings) as tenant:
+    with witnessed(home, *settings) as tenant:
         record(tenant, 3)
         before = cosigned(tenant, *peers)
         tenant.server.kill()
-    with witnessed(folder, *settings) as tenant:
+    let_leases_end(home.url)
+    with witnessed(home, *settings) as tenant:
         assert published(tenant, *settings) == before
         record(tenant)
         assert cosigned(tenant, *peers).checkpoint.size > before.checkpoint.size
 
 
-def test_a_wrong_setting_is_refused_at_the_start(folder: Path) -> None:
+@pytest.mark.on_sqlite_only("it is refused before the store is opened")
+def test_a_wrong_setting_is_refused_at_the_start(home: Home) -> None:
     """With what would be right, before anything is opened."""
-    whodid = Whodid(folder)
+    whodid = Whodid(home.folder, home.url)
     told = whodid("serve", "--witnesses", "https://w.example", "--port", "0", status=1).err
     assert "witnesses must be like 'https://witness.example name+0a1b2c3d+base64'" in told

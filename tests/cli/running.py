@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.stores import beside
+
+from whodid.store.urls import sqlite_path
+
 ACCOUNT = "org-acme-acc0"
 EMAIL = "ann@acme.example"
 USER_ID = "5e1cbf251c26d68f7ce6361e"
@@ -29,16 +33,26 @@ class Finished(NamedTuple):
 
 
 class Whodid:
-    """Runs commands in a folder, on a store in that folder."""
+    """Runs commands in a folder, on a store: a SQLite file in that folder, unless another one is named."""
 
-    def __init__(self, folder: Path, store: str = "whodid.db") -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder
-        self.store_path = folder / store
+        self.url = url or f"sqlite:///{folder / 'whodid.db'}"
 
     @property
-    def url(self) -> str:
-        """The store, as ``--store`` names it."""
-        return f"sqlite:///{self.store_path}"
+    def store_path(self) -> Path:
+        """The file of its store, which must be a SQLite store."""
+        return sqlite_path(self.url)
+
+    @property
+    def key_path(self) -> Path:
+        """The file of the key that signs."""
+        return beside(self.url, self.folder, ".key")
+
+    @property
+    def signed_dir(self) -> Path:
+        """The folder that keeps what was signed."""
+        return beside(self.url, self.folder, ".signed")
 
     def __call__(self, *arguments: str, status: int = 0, stdin: bytes = b"", **environ: str) -> Finished:
         """Run a command to its end; fails where its status is another one, or where a traceback was shown."""
@@ -52,10 +66,10 @@ class Whodid:
         return finished
 
     @contextmanager
-    def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
         """A command while it runs; killed at the end if it still does."""
         with subprocess.Popen(
-            self._command(arguments), cwd=self.folder, env=self._environ({}),
+            self._command(arguments), cwd=self.folder, env=self._environ(environ),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process:  # fmt: skip
             try:

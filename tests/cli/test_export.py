@@ -44,10 +44,9 @@ def test_one_kind_is_exported_alone(acme: Whodid) -> None:
     assert _ids(acme.exported("--kind", "action")) == [1, 2, 3]
 
 
-def test_an_export_imported_elsewhere_exports_the_same_bytes(acme: Whodid) -> None:
+def test_an_export_imported_elsewhere_exports_the_same_bytes(acme: Whodid, other: Whodid) -> None:
     """Another store's log of the account, record for record, ``updatedAt`` included."""
     _fill(acme)
-    other = Whodid(acme.folder, "other.db")
     other("account", "add", ACCOUNT)
     own = set(other.exported())
     acme("export", "--account", ACCOUNT, "--output", "all.ndjson")

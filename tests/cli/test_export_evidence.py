@@ -80,6 +80,7 @@ def test_growth_since_an_earlier_checkpoint_can_be_proven_with_it(filled: Whodid
     check_consistency(old, new, old_root, new_root, proof)
 
 
+@pytest.mark.on_sqlite_only("it is judged by the numbers that any store tells")
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -98,6 +99,7 @@ def test_what_can_not_be_proven_is_refused(filled: Whodid, more: list[str], told
     assert not (filled.folder / "out.gz").exists()
 
 
+@pytest.mark.on_sqlite_only("options are read before the store is opened")
 @pytest.mark.parametrize(
     "more",
     [

@@ -3,10 +3,12 @@
 import pytest
 from tests.cli.running import Whodid
 
+pytestmark = pytest.mark.on_sqlite_only("a command line is read before any store is opened")
+
 COMMANDS = (
     "", "serve", "demo", "account", "account add", "account list", "user", "user add", "user list", "user update",
     "user deactivate", "user activate", "token", "token create", "token list", "token expire", "import", "export",
-    "verify", "verify-store", "key", "key show", "key rotate", "witness", "witness status",
+    "verify", "verify-store", "key", "key show", "key rotate", "witness", "witness status", "db", "db init",
 )  # fmt: skip
 
 WRONG = {

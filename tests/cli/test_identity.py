@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from tests.cli.running import ACCOUNT, EMAIL, USER_ID, Whodid
 
 
@@ -32,17 +33,20 @@ def test_a_bad_account_name_is_refused(acme: Whodid) -> None:
     assert "lower-case" in acme("account", "add", "Acme Ltd", status=1).err
 
 
+@pytest.mark.on_sqlite_only("test_db tells of databases that are not there")
 def test_a_store_that_is_not_there_is_not_made_by_other_commands(whodid: Whodid) -> None:
     """A mistyped path must not look like an empty store."""
     assert "there is no store" in whodid("account", "list", status=1).err
     assert not whodid.store_path.exists()
 
 
+@pytest.mark.on_sqlite_only("it is a name of no store")
 def test_a_store_that_can_not_be_named_so_is_refused(whodid: Whodid) -> None:
     """The error shows how a store is named."""
     assert "sqlite:///" in whodid("account", "list", "--store", "mysql://x", status=1).err
 
 
+@pytest.mark.on_sqlite_only("it is about a file")
 def test_a_file_that_is_no_store_is_refused(whodid: Whodid) -> None:
     """Somebody else's file is left alone."""
     whodid.store_path.write_bytes(b"not a store" * 1000)
@@ -51,8 +55,7 @@ def test_a_file_that_is_no_store_is_refused(whodid: Whodid) -> None:
 
 def test_the_flag_goes_before_the_environment(acme: Whodid) -> None:
     """--store wins over WHODID_STORE."""
-    store = f"sqlite:///{acme.store_path}"
-    assert ACCOUNT in acme("account", "list", "--store", store, WHODID_STORE="sqlite:///nowhere.db").out
+    assert ACCOUNT in acme("account", "list", "--store", acme.url, WHODID_STORE="sqlite:///nowhere.db").out
 
 
 def test_a_user_is_added_and_listed(acme: Whodid) -> None:
@@ -63,6 +66,7 @@ def test_a_user_is_added_and_listed(acme: Whodid) -> None:
     assert (added["id"], added["role"], added["name"], added["active"]) == (USER_ID, "power_user", "Bob", True)
 
 
+@pytest.mark.on_sqlite_only("it is about what is printed")
 def test_a_table_outside_a_terminal_has_a_row_a_line(acme: Whodid) -> None:
     """So that grep and awk work, however long a value is."""
     long = f"{'x' * 200}@acme.example"

@@ -4,6 +4,7 @@ import gzip
 import json
 import signal
 
+import pytest
 from tests.cli.running import ACCOUNT, CREATED, Whodid, action, ndjson, token_use
 
 IMPORT = ("import", "--account", ACCOUNT)
@@ -65,6 +66,7 @@ def test_an_id_with_other_content_stops_the_import(acme: Whodid) -> None:
     assert len(_exported(acme)) == 1
 
 
+@pytest.mark.on_sqlite_only("it is about files")
 def test_files_that_are_cut_off_are_refused(acme: Whodid) -> None:
     """A gzip file without its end, an array without its bracket, a line without its brace."""
     whole = ndjson([action(1)])
@@ -80,6 +82,7 @@ def test_files_that_are_cut_off_are_refused(acme: Whodid) -> None:
     assert _exported(acme) == []
 
 
+@pytest.mark.on_sqlite_only("it is about files")
 def test_no_file_is_begun_where_one_can_not_be_opened(acme: Whodid) -> None:
     """Names are checked before anything is stored."""
     told = acme(*IMPORT, acme.write("good.ndjson", [action(1)]), "missing.ndjson", status=1)

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 from tests.cli.running import ACCOUNT, Whodid
 
 from whodid.checkpoint import open_checkpoint
@@ -16,7 +17,7 @@ def test_each_log_has_a_verifier_key(acme: Whodid) -> None:
     verifiers = [Verifier.parse(row["verifier_key"]) for row in rows]
     assert [one.name for one in verifiers] == [f"localhost/log/{ACCOUNT}", "localhost/log/org-other"]
     assert len({one.public_key for one in verifiers}) == 1
-    assert (acme.folder / "whodid.db.key").stat().st_mode & 0o777 == 0o600
+    assert acme.key_path.stat().st_mode & 0o777 == 0o600
 
 
 def test_one_account_s_key_is_shown_alone(acme: Whodid) -> None:
@@ -41,7 +42,7 @@ def test_a_rotation_is_told_in_every_log_and_keeps_the_old_key_for_checking(acme
     acme("account", "add", "org-other")
     (old, _) = acme("key", "show", "--json").json
     acme("export", "--account", ACCOUNT, "--evidence", "--output", "before.gz")
-    signed = (acme.folder / "whodid.db.signed" / f"{ACCOUNT}.checkpoint").read_text()
+    signed = (acme.signed_dir / f"{ACCOUNT}.checkpoint").read_text()
     rotated = acme("key", "rotate", "--json").json
     assert [row["retired"] for row in rotated] == [None, None]
     shown = acme("key", "show", "--account", ACCOUNT, "--json").json
@@ -55,7 +56,7 @@ def test_a_rotation_is_told_in_every_log_and_keeps_the_old_key_for_checking(acme
     verifiers = [Verifier.parse(row["verifier_key"]) for row in shown]
     assert open_checkpoint(signed, verifiers).signer == verifiers[1]
     acme("export", "--account", ACCOUNT, "--evidence", "--output", "after.gz")
-    renewed = (acme.folder / "whodid.db.signed" / f"{ACCOUNT}.checkpoint").read_text()
+    renewed = (acme.signed_dir / f"{ACCOUNT}.checkpoint").read_text()
     assert open_checkpoint(renewed, verifiers).signer == verifiers[0]
     assert "PRIVATE" not in acme("key", "show").out
     acme("verify-store")
@@ -63,27 +64,28 @@ def test_a_rotation_is_told_in_every_log_and_keeps_the_old_key_for_checking(acme
 
 def test_a_key_may_be_anywhere_but_must_be_there(acme: Whodid) -> None:
     """A key that is named is never made in silence."""
-    acme("key", "show")
+    before = acme("key", "show", "--json").json
     mine = acme.folder / "mine.pem"
     refused = acme("key", "show", status=1, WHODID_SIGNING_KEY=str(mine))
     assert "openssl genpkey" in refused.err
-    shutil.move(acme.folder / "whodid.db.key", mine)
-    moved = acme("key", "show", "--json", WHODID_SIGNING_KEY=str(mine)).json
-    assert moved != acme("key", "show", "--json").json
+    shutil.move(acme.key_path, mine)
+    assert acme("key", "show", "--json", WHODID_SIGNING_KEY=str(mine)).json == before
+    assert not acme.key_path.exists()
 
 
+@pytest.mark.on_sqlite_only("a database knows its key: test_db tells what it says")
 def test_a_key_that_is_gone_is_noticed(acme: Whodid) -> None:
     """A new one is made, but not without a word, once something was signed."""
     assert acme("key", "show").err == ""
     acme("export", "--account", ACCOUNT, "--evidence", "--output", "before.gz")
-    (acme.folder / "whodid.db.key").unlink()
+    acme.key_path.unlink()
     told = acme("key", "show")
     assert "their key is gone" in told.err
     assert acme("key", "show").err == ""
 
 
-def test_a_new_store_has_no_logs_to_show_keys_of(acme: Whodid) -> None:
+def test_a_new_store_has_no_logs_to_show_keys_of(whodid: Whodid, store_kind: str) -> None:
     """It says how to get one."""
-    empty = Whodid(acme.folder, "empty.db")
-    empty.store_path.touch()
-    assert "whodid account add" in empty("key", "show").err
+    if store_kind == "sqlite":
+        whodid.store_path.touch()
+    assert "whodid account add" in whodid("key", "show").err

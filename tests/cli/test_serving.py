@@ -6,9 +6,12 @@ import signal
 import subprocess
 import urllib.request
 
+import pytest
 from tests.cli.running import ACCOUNT, EMAIL, Whodid
 
 from whodid.tokens import is_authentic
+
+demonstration = pytest.mark.on_sqlite_only("the demonstration makes a file of its own")
 
 
 def _until(process: subprocess.Popen[bytes], pattern: str) -> tuple[str, str]:
@@ -40,6 +43,7 @@ def test_a_server_serves_the_store_until_it_is_stopped(acme: Whodid) -> None:
         assert process.wait(30) == 0
 
 
+@pytest.mark.on_sqlite_only("it is refused before the store is opened")
 def test_a_setting_that_is_wrong_is_one_line(whodid: Whodid) -> None:
     """Whether it is a flag's or a file's."""
     assert whodid("serve", "--port", "70000", status=1).err.startswith("whodid: port must be")
@@ -48,6 +52,7 @@ def test_a_setting_that_is_wrong_is_one_line(whodid: Whodid) -> None:
     assert "can't read" in whodid("serve", "--config", "missing.toml", status=1).err
 
 
+@pytest.mark.on_sqlite_only("a database may have many")
 def test_a_store_has_one_server(acme: Whodid) -> None:
     """The second is told about the first."""
     with acme.running("serve", "--port", "0") as process:
@@ -55,6 +60,7 @@ def test_a_store_has_one_server(acme: Whodid) -> None:
         assert "another server" in acme("serve", "--port", "0", status=1).err
 
 
+@demonstration
 def test_the_demonstration_fills_its_store_and_prints_tokens(whodid: Whodid) -> None:
     """A month of activity, tokens and commands to copy; the store stands any check."""
     said = whodid("demo", "--store", whodid.url, "--no-serve").out
@@ -66,6 +72,7 @@ def test_the_demonstration_fills_its_store_and_prints_tokens(whodid: Whodid) -> 
     assert "the store is sound" in whodid("verify-store").out
 
 
+@demonstration
 def test_a_second_demonstration_only_makes_fresh_tokens(whodid: Whodid) -> None:
     """Those of the first are expired; the month is not lived twice."""
     whodid("demo", "--store", whodid.url, "--no-serve")
@@ -79,12 +86,14 @@ def test_a_second_demonstration_only_makes_fresh_tokens(whodid: Whodid) -> None:
     assert [token["valid"] for token in tokens] == [True, True, False, False]
 
 
+@demonstration
 def test_the_demonstration_stays_out_of_a_store_that_is_in_use(whodid: Whodid) -> None:
     """Made-up activity must not get between what is true."""
     whodid("account", "add", "org-real")
     assert "a store of its own" in whodid("demo", "--store", whodid.url, "--no-serve", status=1).err
 
 
+@demonstration
 def test_the_demonstrations_commands_work_as_printed(whodid: Whodid) -> None:
     """All three of them, against the server that it starts."""
     with whodid.running("demo", "--store", whodid.url, "--port", "0") as process:

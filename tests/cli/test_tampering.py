@@ -4,7 +4,6 @@ Two kinds of hands: clumsy ones, which change rows; and those of somebody who kn
 everything that is derived (commitments, block roots, frontier, index), so that only what was signed contradicts.
 """
 
-import asyncio
 import gzip
 import json
 import shutil
@@ -14,13 +13,13 @@ from typing import Any
 
 import apsw
 import pytest
-from tests.cli.running import ACCOUNT, EMAIL, Whodid, action
+from tests.cli.conftest import found
+from tests.cli.running import ACCOUNT, Whodid, action
+from tests.stores import old_copy, run
 
 from whodid.commitment import commit
 from whodid.evidence.keyring import Keyring
-from whodid.identity import Actor, Identity
 from whodid.merkle import Frontier, append, hash_leaf
-from whodid.store.base import Role
 from whodid.store.sqlite import SqliteStore
 from whodid.store.sqlite.compression import BUNDLED_VERSION, Compressor, Decompressor, bundled_dictionary
 
@@ -32,7 +31,7 @@ EARLIER = "earlier.checkpoint"
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store of some hundred entries, of which a checkpoint was signed and handed to an auditor."""
     whodid = Whodid(tmp_path_factory.mktemp("prepared"))
-    asyncio.run(_found(whodid.store_path))
+    run(found(whodid.url))
     whodid("import", "--account", ACCOUNT, whodid.write("in", [action(number) for number in range(1, ENTRIES + 1)]))
     whodid("export", "--account", ACCOUNT, "--evidence", "--output", "earlier.gz")
     header = json.loads(gzip.decompress((whodid.folder / "earlier.gz").read_bytes()).splitlines()[0])
@@ -46,14 +45,6 @@ def acme(prepared: Path, tmp_path: Path) -> Whodid:
     """A copy of that folder, to be tampered with."""
     shutil.copytree(prepared, tmp_path / "acme")
     return Whodid(tmp_path / "acme")
-
-
-async def _found(path: Path) -> None:
-    store = SqliteStore(path, create=True)
-    identity = Identity(store, clock=lambda: 1_600_000_000_000)
-    account = await identity.add_account(ACCOUNT, Actor())
-    await identity.add_user(account, Actor(), email=EMAIL, role=Role.ADMINISTRATOR)
-    await store.close()
 
 
 Tampering = Callable[[apsw.Connection], None]
@@ -150,7 +141,7 @@ def test_evidence_of_changed_rows_does_not_hold(acme: Whodid, tamper: Tampering)
 def test_what_was_signed_gives_away_a_store_that_was_made_over(acme: Whodid, tamper: Tampering) -> None:
     """Where everything in the file agrees with itself, the checkpoint outside of it does not."""
     _tamper(acme, tamper)
-    asyncio.run(_make_over(acme.store_path))
+    run(_make_over(acme.store_path))
     problems = [finding["problem"] for finding in _findings(acme)]
     assert problems, "the store agrees with itself, but not with what was signed"
     assert all("checkpoint" in problem for problem in problems), problems
@@ -163,7 +154,7 @@ def test_an_auditor_with_an_old_checkpoint_is_not_deceived_by_whoever_has_the_ke
 ) -> None:
     """Somebody makes over the store, throws away what was signed, and signs anew, with the true key."""
     _tamper(acme, tamper)
-    asyncio.run(_make_over(acme.store_path))
+    run(_make_over(acme.store_path))
     shutil.rmtree(_ledger(acme))
     with _open(acme) as connection:
         connection.execute("DELETE FROM checkpoint")
@@ -176,17 +167,17 @@ def test_an_auditor_with_an_old_checkpoint_is_not_deceived_by_whoever_has_the_ke
     assert "failed" in failed.out
 
 
-def test_an_old_copy_of_the_store_put_back_is_found_out(acme: Whodid) -> None:
-    """By ``verify-store``, and by whoever asks for evidence of it."""
-    shutil.copyfile(acme.store_path, acme.folder / "backup.db")
-    acme("import", "--account", ACCOUNT, acme.write("more", [action(number) for number in range(2000, 2300)]))
-    acme("export", "--account", ACCOUNT, "--evidence", "--output", "newer.gz")
-    shutil.copyfile(acme.folder / "backup.db", acme.store_path)
-    assert "301 are missing, as in an old copy of the store" in _findings(acme)[0]["problem"]
-    refused = acme("export", "--account", ACCOUNT, "--evidence", "--output", "again.gz", status=1)
+def test_an_old_copy_of_the_store_put_back_is_found_out(whodid: Whodid) -> None:
+    """Of any kind of store: by ``verify-store``, and by whoever asks for evidence of it."""
+    run(found(whodid.url))
+    with old_copy(whodid.url, whodid.folder):
+        whodid("import", "--account", ACCOUNT, whodid.write("more", [action(number) for number in range(10, 40)]))
+        whodid("export", "--account", ACCOUNT, "--evidence", "--output", "newer.gz")
+    assert "31 are missing, as in an old copy of the store" in _findings(whodid)[0]["problem"]
+    refused = whodid("export", "--account", ACCOUNT, "--evidence", "--output", "again.gz", status=1)
     assert "an old copy of the store" in refused.err
     assert "operate.md" in refused.err
-    assert not (acme.folder / "again.gz").exists()
+    assert not (whodid.folder / "again.gz").exists()
 
 
 def test_a_forged_checkpoint_is_found_out(acme: Whodid) -> None:
@@ -252,7 +243,7 @@ async def _make_over(path: Path) -> None:
 
 
 def _ledger(acme: Whodid) -> Path:
-    return acme.folder / "whodid.db.signed"
+    return acme.signed_dir
 
 
 def _findings(acme: Whodid) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from tests.cli.running import ACCOUNT, EMAIL, Whodid
+from tests.stores import bytes_of
 
 from whodid.tokens import is_authentic
 
@@ -19,10 +20,11 @@ def test_the_token_alone_is_on_standard_output(acme: Whodid) -> None:
 
 
 def test_the_text_of_a_token_is_nowhere_in_the_store(acme: Whodid) -> None:
-    """Not in the file, not in its write-ahead log, not in any list."""
+    """Not in its file, nor in its write-ahead log; in no table; not in any list."""
     text = acme(*CREATE, "laptop").out.strip()
-    files = [file.read_bytes() for file in acme.folder.iterdir() if file.is_file()]
-    assert not any(text.encode() in content for content in files)
+    written = bytes_of(acme.url)
+    assert b"laptop" in written
+    assert text.encode() not in written
     assert text not in acme(*LIST).out
 
 

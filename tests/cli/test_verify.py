@@ -17,6 +17,8 @@ from whodid.cli.output import UsageError
 from whodid.cli.verify_inputs import read_trust
 from whodid.notes import Note, Signature, Verifier
 
+pytestmark = pytest.mark.on_sqlite_only("whoever verifies has no store")
+
 LOG = Log.of(300)
 KEY = str(LOG.verifier)
 LINES = LOG.lines(3, 15, 20)

@@ -1,17 +1,11 @@
 """The check of a store at the command line."""
 
-import apsw
 from tests.cli.running import ACCOUNT, Whodid, action
+from tests.stores import overwrite, spoil_search
 
 
 def _fill(acme: Whodid) -> None:
     acme("import", "--account", ACCOUNT, acme.write("records.ndjson", [action(1), action(2)]))
-
-
-def _change(acme: Whodid, statement: str) -> None:
-    connection = apsw.Connection(str(acme.store_path))
-    connection.execute(statement)
-    connection.close()
 
 
 def test_a_sound_store_is_told_sound(acme: Whodid) -> None:
@@ -30,7 +24,7 @@ def test_a_sound_store_is_told_sound(acme: Whodid) -> None:
 def test_a_store_that_was_tampered_with_fails_the_check(acme: Whodid) -> None:
     """Status 1, and each finding with account and place."""
     _fill(acme)
-    _change(acme, "UPDATE entry SET salt = zeroblob(16) WHERE seq = 2")
+    overwrite(acme.url, "salt", bytes(16), 2)
     told = acme("verify-store", status=1)
     assert ACCOUNT in told.out
     assert "not sound" in told.err
@@ -41,7 +35,7 @@ def test_a_store_that_was_tampered_with_fails_the_check(acme: Whodid) -> None:
 def test_a_broken_search_index_is_found_and_rebuilt(acme: Whodid) -> None:
     """--rebuild-search makes it anew from the records, then checks."""
     _fill(acme)
-    _change(acme, "INSERT INTO search (search) VALUES ('delete-all')")
+    spoil_search(acme.url)
     assert "search" in acme("verify-store", status=1).out
     rebuilt = acme("verify-store", "--rebuild-search")
     assert "the store is sound" in rebuilt.out

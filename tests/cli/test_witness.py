@@ -1,19 +1,17 @@
 """How far the witnesses are, at the command line: what the store has noted, for people and for programs."""
 
-import asyncio
-from pathlib import Path
-
 from tests.cli.running import ACCOUNT, Whodid
+from tests.stores import run
 
 from whodid.store.base import WitnessState
-from whodid.store.sqlite import SqliteStore
+from whodid.store.opening import open_store
 
 COSIGNED_MS = 1_627_661_632_000
 
 
-async def note(path: Path, **witnesses: tuple[str, int, str | None]) -> None:
+async def note(url: str, **witnesses: tuple[str, int, str | None]) -> None:
     """Note in a store how far witnesses are: of which account, with which size, and what their error was."""
-    store = SqliteStore(path)
+    store = open_store(url)
     for witness, (name, size, error) in witnesses.items():
         account = await store.account(name)
         assert account is not None
@@ -26,7 +24,7 @@ def test_each_witness_has_a_row_for_each_log(acme: Whodid) -> None:
     """With what it has cosigned, what it has not, when, and why not the last."""
     acme("account", "add", "org-other")
     told = 'answered 404 "unknown log": it does not know the log'
-    asyncio.run(note(acme.store_path, w2=(ACCOUNT, 0, told), w1=(ACCOUNT, 1, None), w3=("org-other", 1, None)))
+    run(note(acme.url, w2=(ACCOUNT, 0, told), w1=(ACCOUNT, 1, None), w3=("org-other", 1, None)))
     assert acme("witness", "status", "--json").json == [
         {
             "account": ACCOUNT, "witness": "w1.example", "size": 1, "behind": 1,
@@ -51,7 +49,7 @@ def test_each_witness_has_a_row_for_each_log(acme: Whodid) -> None:
 def test_one_account_s_witnesses_are_shown_alone(acme: Whodid) -> None:
     """And an account that is not there is told."""
     acme("account", "add", "org-other")
-    asyncio.run(note(acme.store_path, w1=(ACCOUNT, 1, None), w3=("org-other", 1, None)))
+    run(note(acme.url, w1=(ACCOUNT, 1, None), w3=("org-other", 1, None)))
     (row,) = acme("witness", "status", "--account", "org-other", "--json").json
     assert row["witness"] == "w3.example"
     assert "no account" in acme("witness", "status", "--account", "org-nobody", status=1).err

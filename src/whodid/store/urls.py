@@ -4,13 +4,19 @@ import os
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from whodid.errors import InvalidSetting
 
 _POSTGRES: Final = ("postgresql", "postgres")
 _LOCAL: Final = Path("data")
 """The folder of this machine that has what belongs to a store which is elsewhere."""
+
+
+_CREDENTIALS: Final = re.compile(r"^((?:[a-z][\w+.-]*:)?/*[^:/?#@]*):(?!//).*@", re.IGNORECASE | re.DOTALL)
+_PASSWORD: Final = "".join(f"(?:{one}|%{ord(one):x}|%{ord(one.upper()):x})" for one in "password")
+_PARAMETER: Final = re.compile(f"({_PASSWORD}=)[^&]*", re.IGNORECASE)
+"""Its name may be percent-encoded, too."""
 
 
 def is_postgres(url: str) -> bool:
@@ -45,13 +51,16 @@ def beside(url: str, ending: str) -> Path:
 
 
 def shown(url: str) -> str:
-    """A URL without its passwords, for people."""
-    return re.sub(r"(://[^:/?#]*):.*@", r"\1:…@", re.sub(r"(?i)((?:ssl)?password=)[^&\s]*", r"\1…", url))
+    """A URL without its passwords, for people; one that is written wrongly, too."""
+    return _PARAMETER.sub(r"\1…", _CREDENTIALS.sub(r"\1:…@", url))
 
 
 def _database(url: str) -> str:
+    """The name of the database, as PostgreSQL's own library takes it out of the URL and the environment."""
     try:
-        name = unquote(urlsplit(url).path).strip("/")
+        parts = urlsplit(url)
     except ValueError:
-        name = ""
-    return re.sub(r"[^\w-]", "_", name or os.environ.get("PGDATABASE", "whodid"))
+        return "whodid"
+    named = dict(parse_qsl(parts.query)).get("dbname") or unquote(parts.path).strip("/")
+    name = named or os.environ.get("PGDATABASE") or unquote(parts.username or "") or os.environ.get("PGUSER")
+    return re.sub(r"[^\w-]", "_", name or "whodid")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import select
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
@@ -10,7 +11,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from whodid.errors import InvalidSetting, StoreUnavailable, StoreUnusable
@@ -31,6 +32,10 @@ CONNECTIONS: Final = 12
 
 PATIENCE_SECONDS: Final = 5.0
 """How long an operation waits for a connection, while the database is down or restarting."""
+
+_DOWN_SECONDS: Final = 1.0
+_SHORT_PATIENCE_SECONDS: Final = 0.2
+"""How long those wait who ask right after somebody has waited in vain: a call asks more than once."""
 
 _LOCK: Final = 0x57484F44  # "WHOD"
 _SCHEMA_TABLE: Final = "whodid_schema"
@@ -60,15 +65,26 @@ class ConnectionLost(StoreUnavailable):
 
 def parse_dsn(url: str) -> str:
     """The connection string for ``postgresql://…``. Raises ``InvalidSetting``, which shows no password."""
+    wrong = InvalidSetting(
+        "a PostgreSQL store is named like postgresql://user@host:5432/database?sslmode=verify-full; "
+        "what is special in a name or password is written like %40"
+    )
     try:
         given = conninfo_to_dict(url)
-    except psycopg.Error:
-        raise InvalidSetting(
-            "a PostgreSQL store is named like postgresql://user@host:5432/database?sslmode=verify-full; "
-            "what is special in a name or password is written like %40"
-        ) from None  # the reason may hold the password
+        timeout_from_conninfo(given)
+    except (psycopg.Error, UnicodeError):
+        raise wrong from None  # the reason may hold the password
+    ports = str(given.get("port") or "").split(",")
+    if not _is_clear(url) or not all(port.isdecimal() for port in ports if port):
+        raise wrong
     options = f"{_OPTIONS} {given.pop('options', '') or ''}".strip()
     return make_conninfo("", **{**_DEFAULTS, **given, "options": options})
+
+
+def _is_clear(url: str) -> bool:
+    """Whether no part of a password can be taken for another part of the URL, which errors would show."""
+    address, _, rest = url.partition("://")[2].partition("/")
+    return not set("?#@") & set(address.rpartition("@")[0]) and "@" not in rest.partition("?")[0] and "#" not in rest
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -142,22 +158,23 @@ class Pool:
         self._dsn = dsn
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._opening = asyncio.Lock()
+        self._down_until = 0.0
+        """Until when nobody is kept waiting long, since somebody was, in vain."""
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection, in autocommit mode, given back afterwards. Raises ``StoreUnavailable``."""
         pool = await self._opened()
+        down = time.monotonic() < self._down_until
         with telling_errors():
-            async with pool.connection() as connection:
-                try:
-                    yield connection
-                except psycopg.errors.ReadOnlySqlTransaction:
-                    await connection.close()  # it was a primary, and is one no longer: look for the one that is
-                    raise
-                except psycopg.Error as error:
-                    if connection.broken or connection.closed:
-                        raise ConnectionLost(_reason(error), retry_after_seconds=5) from error
-                    raise
+            try:
+                async with pool.connection(_SHORT_PATIENCE_SECONDS if down else PATIENCE_SECONDS) as connection:
+                    self._down_until = 0.0
+                    async with _noticing_its_end(connection):
+                        yield connection
+            except PoolTimeout:
+                self._down_until = time.monotonic() + _DOWN_SECONDS
+                raise
 
     async def run(
         self, work: Callable[Concatenate[Connection, _P], Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
@@ -198,6 +215,20 @@ class Pool:
             open=False,
             name="whodid",
         )
+
+
+@asynccontextmanager
+async def _noticing_its_end(connection: Connection) -> AsyncIterator[None]:
+    """Tell a connection's end under an operation as ``ConnectionLost``; end one that leads to a standby."""
+    try:
+        yield
+    except psycopg.errors.ReadOnlySqlTransaction:
+        await connection.close()  # it was a primary, and is one no longer: look for the one that is
+        raise
+    except psycopg.Error as error:
+        if connection.broken or connection.closed:
+            raise ConnectionLost(_reason(error), retry_after_seconds=5) from error
+        raise
 
 
 async def _configure(connection: Connection) -> None:
