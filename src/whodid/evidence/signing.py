@@ -2,7 +2,8 @@
 
 What was signed is kept in two places before anybody sees it: the ledger, outside of the store, and the store. A head
 is signed only if the log of each of them is proven to be its beginning, with hashes out of the store. So an old copy
-of the store, put back, is noticed, and one that was tampered with, too.
+of the store, put back, is noticed, and one that was tampered with, too. Where many servers sign, each with a ledger of
+its own, it takes from the store what others have signed.
 """
 
 import asyncio
@@ -139,7 +140,22 @@ class Signer:
         for note in {newest, kept.note if kept else None}:
             if note is not None:
                 await self._compare(account, note)
+        if kept is not None and self._is_news(name, newest, kept.note):
+            await _in_thread(self._keep, name, newest, kept.note)
+            newest = await _in_thread(self._ledger.newest, name)
         return _Examined(account, newest, kept)
+
+    def _is_news(self, account: str, newest: str | None, kept: str) -> bool:
+        """Whether another server, with a ledger of its own, has signed a larger log than this ledger knows of."""
+        verifiers = self.verifiers(account)
+        try:
+            theirs = open_checkpoint(kept, verifiers).checkpoint.size
+        except InvalidEvidence:
+            return False
+        try:
+            return newest is None or open_checkpoint(newest, verifiers).checkpoint.size < theirs
+        except InvalidEvidence:
+            return False
 
     async def _sign(self, name: str) -> tuple[int, SignedCheckpoint]:
         while True:

@@ -29,7 +29,9 @@ _MOST_PARAMETERS = 100
 _MOST_ENCODED = 3
 _TOLD_AGAIN_SECONDS = 60.0
 _MOST_TROUBLES = 16
-_STORE_UNAVAILABLE = "the store can't take this now (its disk may be full); the server's log tells more"
+_STORE_UNAVAILABLE = (
+    "the store can't take this now (its disk may be full, or it can't be reached); the server's log tells more"
+)
 
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),

@@ -41,11 +41,20 @@ _LOCK: Final = 0x57484F44  # "WHOD"
 _SCHEMA_TABLE: Final = "whodid_schema"
 
 # Everything that runs is short; what takes longer than this hangs, and holds an account's head.
-_OPTIONS: Final = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s -c lock_timeout=20s"
+_OPTIONS: Final = (
+    "-c statement_timeout=60s -c idle_in_transaction_session_timeout=30s -c lock_timeout=15s "
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+)
 
 
-UNHURRIED_HERE: Final = "SET LOCAL statement_timeout = 0"
+_UNHURRIED: Final = (
+    "SELECT set_config(name, '0', {}) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')"
+)
+UNHURRIED_HERE: Final = _UNHURRIED.format("true")
 """In a transaction that looks at whole tables, which may be large."""
+
+UNHURRIED: Final = _UNHURRIED.format("false")
+"""For the rest of a connection's life."""
 
 _DEFAULTS: Final = {
     "application_name": "whodid",
@@ -57,6 +66,15 @@ _DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
+
+
+_CONFIGURE: Final = """
+    SELECT set_config(name, CASE name WHEN 'synchronous_commit' THEN 'on' ELSE '30s' END, false) FROM pg_settings
+    WHERE name = 'synchronous_commit' AND setting = 'off' OR name = 'transaction_timeout' AND setting = '0'
+"""
+"""A commit is durable when it returns, whatever the database's default is; what is stricter, stays. And no server that
+stands still holds an account's head for long (PostgreSQL 17 and later): a pipeline ends with a Flush, after which the
+clock of ``idle_in_transaction_session_timeout`` does not run."""
 
 
 class ConnectionLost(StoreUnavailable):
@@ -168,7 +186,7 @@ class Pool:
         down = time.monotonic() < self._down_until
         with telling_errors():
             try:
-                async with pool.connection(_SHORT_PATIENCE_SECONDS if down else PATIENCE_SECONDS) as connection:
+                async with _taken(pool, _SHORT_PATIENCE_SECONDS if down else PATIENCE_SECONDS) as connection:
                     self._down_until = 0.0
                     async with _noticing_its_end(connection):
                         yield connection
@@ -209,7 +227,6 @@ class Pool:
             max_size=CONNECTIONS,
             timeout=PATIENCE_SECONDS,
             kwargs={"autocommit": True, "prepare_threshold": 2},
-            check=_check,
             configure=_configure,
             reconnect_timeout=PATIENCE_SECONDS,
             open=False,
@@ -232,21 +249,42 @@ async def _noticing_its_end(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _configure(connection: Connection) -> None:
-    """Let a commit be durable when it returns, whatever the database's default is; what is stricter, stays."""
-    await connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    )
+    await connection.execute(_CONFIGURE)
 
 
-async def _check(connection: Connection) -> None:
-    """Raise where an idle connection was closed by the other side.
+@asynccontextmanager
+async def _taken(pool: "AsyncConnectionPool[Connection]", patience_seconds: float) -> AsyncIterator[Connection]:
+    """A sound connection of the pool. The broken ones that are met on the way are replaced at once.
+
+    The pool's own ``check`` would rest after each of them, for seconds, though all of them broke at the same time.
+    """
+    give_up = time.monotonic() + patience_seconds
+    connection = await pool.getconn(patience_seconds)
+    while not await _is_sound(connection):
+        await connection.close()
+        await pool.putconn(connection)
+        connection = await pool.getconn(max(give_up - time.monotonic(), 0.001))
+    try:
+        yield connection
+    finally:
+        await pool.putconn(connection)
+
+
+async def _is_sound(connection: Connection) -> bool:
+    """Whether an idle connection was not closed by the other side.
 
     A socket that has nothing to say is taken to be sound: so no answer has to be waited for before each operation.
     """
+    if connection.closed:
+        return False
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     if poll.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            return False
+    return True
 
 
 @contextmanager

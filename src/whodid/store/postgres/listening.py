@@ -35,14 +35,18 @@ async def notify(connection: Connection, account_no: int) -> None:
 
 async def listen(dsn: str, changed: Changed) -> None:
     """Tell of changes until cancelled: the account's number; None where changes may have been missed."""
+    told = False
     while True:
         try:
             async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
+                told = False
                 changed(None)
                 await _hear(connection, changed)
         except psycopg.Error as error:
-            log.info("changes by other servers are not heard of now: %s", type(error).__name__)
+            if not told:
+                log.warning("changes by other servers are not heard of now: %s", type(error).__name__)
+            told = True
         await asyncio.sleep(_PAUSE_SECONDS)
 
 

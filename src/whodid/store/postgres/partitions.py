@@ -40,6 +40,10 @@ class Partitions:
                 self._try_at_ms = now_ms + _PAUSE_MS
                 log.warning("the partitions of the months to come can't be made yet: %s", error.message)
 
+    def forget(self) -> None:
+        """Look anew for what there is: a partition was not there that should be."""
+        self._made.clear()
+
     async def _make(self, months: set[int]) -> None:
         if not months:
             return

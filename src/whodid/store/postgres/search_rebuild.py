@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from whodid.records import Kind, parse_record
 from whodid.store.base import Progress
-from whodid.store.postgres.connection import Connection
+from whodid.store.postgres.connection import UNHURRIED, Connection
 from whodid.store.postgres.rows import SEARCHED, searched
 
 _CHUNK: Final = 5000
@@ -35,13 +35,13 @@ async def rebuild(connection: Connection, progress: Progress) -> int:
         after = (rows[-1][0], rows[-1][1])
         done += len(rows)
         progress(done, max(total, done))
-    await connection.execute("SET statement_timeout = 0")
+    await connection.execute(UNHURRIED)
     try:
         partitions = await connection.execute(_PARTITIONS)
         for (partition,) in await partitions.fetchall():  # one by one: Citus knows it only so
             await connection.execute(f"REINDEX TABLE CONCURRENTLY {partition}")
     finally:
-        await connection.execute("RESET statement_timeout")
+        await connection.close()  # others expect one with limits
     return done
 
 

@@ -97,7 +97,12 @@ class PostgresStore:
     async def _append(self, account_no: int, submissions: list[SealedSubmission]) -> list[Result] | StoreUnavailable:
         """Each account's part is a transaction of its own: what fails one of them does not fail the others."""
         try:
-            return await self._appender.append(account_no, submissions)
+            try:
+                return await self._appender.append(account_no, submissions)
+            except psycopg.errors.CheckViolation:  # a partition is gone: another database has taken over, perhaps
+                self._partitions.forget()
+                await self._make_room(submissions)
+                return await self._appender.append(account_no, submissions)
         except StoreUnavailable as error:
             return error
 
@@ -118,6 +123,14 @@ class PostgresStore:
 
     async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
         await self._make_room([self._sealed(Submission(0, [first]))])
+        try:
+            return await self._add_account(name, created_ms, first)
+        except psycopg.errors.CheckViolation:
+            self._partitions.forget()
+            await self._make_room([self._sealed(Submission(0, [first]))])
+            return await self._add_account(name, created_ms, first)
+
+    async def _add_account(self, name: str, created_ms: int, first: Event) -> Account:
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 found = await connection.execute(
