@@ -3,7 +3,8 @@
 This is group commit: while one batch is being made durable, what arrives waits and becomes the next; so one fsync
 serves as many requests as there are, and a lone request waits for nobody. When much is waiting, the next batch is
 handed to the store already while it works on the one before, so that it never has to wait for us. Memory is bounded:
-past the limits, a submission is refused at once (``Overloaded``).
+past the limits, a submission is refused at once (``Overloaded``). Where a store commits accounts apart, each account
+has a line of its own, and none waits for another.
 
 A failure of the store fails the batch that met it. Then, for a moment, submissions are refused without trying
 (``StoreUnavailable``), and after that the next one tries again: so a full disk is noticed at once, costs little while
@@ -14,7 +15,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from whodid.errors import Overloaded, StoreUnavailable, Unavailable
@@ -61,6 +63,23 @@ class _Waiting:
     answer: asyncio.Future[Receipt]
 
 
+@dataclass(slots=True, eq=False)
+class _Line:
+    """Those who wait for the same commits."""
+
+    key: int
+    queue: deque[_Waiting] = field(default_factory=deque)
+    events: int = 0
+    """How many events are in the queue."""
+    commits: "set[asyncio.Task[None]]" = field(default_factory=set)
+    advancing: bool = False
+    began: float = 0.0
+    """When the newest of the commits under way began."""
+
+
+_ONE_LINE = 0
+
+
 class Sequencer:
     """Appends to a store, many callers at a time. Lives in one event loop."""
 
@@ -69,17 +88,14 @@ class Sequencer:
         self._limits = limits
         self._observer = observer
         self._monotonic = monotonic
-        self._queue: deque[_Waiting] = deque()
+        self._lines: dict[int, _Line] = {}
+        """By account, if the store commits them apart; those that have something to do."""
         self._events = 0
         self._bytes = 0
-        self._queued_events = 0
-        self._commits: set[asyncio.Task[None]] = set()
-        self._advancing = False
+        self._queued = 0
         self._closing = False
         self._trouble: StoreUnavailable | None = None
         self._rest_until = 0.0
-        self._began = 0.0
-        """When the newest of the commits under way began."""
 
     @property
     def waiting_events(self) -> int:
@@ -100,23 +116,27 @@ class Sequencer:
         self._refuse_if_hopeless()
         events = len(submission.events)
         size_bytes = sum(len(event.record) for event in submission.events)
-        if self._queue and (
+        if self._queued and (
             self._events + events > self._limits.queue_events or self._bytes + size_bytes > self._limits.queue_bytes
         ):
             raise Overloaded("more events are waiting to be recorded than this server holds; try again")
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(self._store.prepare(submission), events, size_bytes, answer))
-        self._queued_events += events
+        waiting = _Waiting(self._store.prepare(submission), events, size_bytes, answer)
+        line = self._line(submission.account_no if self._store.apart else _ONE_LINE)
+        line.queue.append(waiting)
+        line.events += events
+        self._queued += 1
         self._count(events, size_bytes)
-        if not self._advancing:
-            self._advancing = True
-            asyncio.get_running_loop().call_soon(self._advance)  # soon: others may arrive at this very moment
+        if not line.advancing:
+            line.advancing = True
+            asyncio.get_running_loop().call_soon(self._advance, line)  # soon: others may arrive at this very moment
         return await answer  # a caller that goes away cancels the answer, not what it handed in
 
     async def probe(self) -> None:
         """Raise ``Unavailable`` while nothing is taken; after a failure of the store, find out if it has passed."""
         self._refuse_if_hopeless()
-        if self._commits and (seconds := self._monotonic() - self._began) > _HANGING_SECONDS:
+        began = min((line.began for line in self._lines.values() if line.commits), default=None)
+        if began is not None and (seconds := self._monotonic() - began) > _HANGING_SECONDS:
             raise StoreUnavailable(f"a commit has been under way for {seconds:.0f} seconds")
         if self._trouble is not None:
             try:
@@ -129,9 +149,10 @@ class Sequencer:
     async def close(self) -> None:
         """Take no more, and finish what was taken."""
         self._closing = True
-        self._advance()
-        while self._commits:
-            await asyncio.wait(self._commits)
+        for line in list(self._lines.values()):
+            self._advance(line)
+        while commits := {commit for line in self._lines.values() for commit in line.commits}:
+            await asyncio.wait(commits)
 
     def _refuse_if_hopeless(self) -> None:
         if self._closing:
@@ -143,34 +164,41 @@ class Sequencer:
         self._events += events
         self._bytes += size_bytes
 
-    def _advance(self) -> None:
-        """Hand over what waits, as far as the store should have it now."""
-        self._advancing = False
-        while self._queue and (
-            not self._commits or (len(self._commits) < _MOST_COMMITS and self._queued_events >= _AHEAD_EVENTS)
-        ):
-            commit = asyncio.create_task(self._commit(self._take()), name="commit")
-            self._commits.add(commit)
-            commit.add_done_callback(self._finish)
+    def _line(self, key: int) -> _Line:
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line(key)
+        return line
 
-    def _finish(self, commit: asyncio.Task[None]) -> None:
-        self._commits.discard(commit)
-        self._advance()
+    def _advance(self, line: _Line) -> None:
+        """Hand over what waits in a line, as far as the store should have it now."""
+        line.advancing = False
+        while line.queue and (not line.commits or (len(line.commits) < _MOST_COMMITS and line.events >= _AHEAD_EVENTS)):
+            commit = asyncio.create_task(self._commit(line, self._take(line)), name="commit")
+            line.commits.add(commit)
+            commit.add_done_callback(partial(self._finish, line))
 
-    def _take(self) -> list[_Waiting]:
+    def _finish(self, line: _Line, commit: asyncio.Task[None]) -> None:
+        line.commits.discard(commit)
+        self._advance(line)
+        if not line.commits and not line.queue:
+            del self._lines[line.key]
+
+    def _take(self, line: _Line) -> list[_Waiting]:
         """The next batch: what came first, up to the limit, but at least one submission."""
         batch: list[_Waiting] = []
         events = 0
-        while self._queue and (not batch or events + self._queue[0].events <= self._limits.batch_events):
-            waiting = self._queue.popleft()
+        while line.queue and (not batch or events + line.queue[0].events <= self._limits.batch_events):
+            waiting = line.queue.popleft()
             events += waiting.events
             batch.append(waiting)
-        self._queued_events -= events
+        line.events -= events
+        self._queued -= len(batch)
         return batch
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, line: _Line, batch: list[_Waiting]) -> None:
         events = sum(waiting.events for waiting in batch)
-        began = self._began = self._monotonic()
+        began = line.began = self._monotonic()
         try:
             results = await self._store.append([waiting.submission for waiting in batch])
         except Exception as error:

@@ -54,11 +54,13 @@ class Service:
 
     async def reach(self) -> None:
         """Raise ``StoreUnavailable`` unless the store answers, soon."""
-        try:
-            async with asyncio.timeout(_REACH_SECONDS):
-                await self.store.account("-")
-        except TimeoutError as error:
-            raise StoreUnavailable(f"the store does not answer within {_REACH_SECONDS:g} seconds") from error
+        asking = asyncio.ensure_future(self.store.account("-"))
+        done, _ = await asyncio.wait([asking], timeout=_REACH_SECONDS)
+        if not done:
+            asking.cancel()  # which may take its time, too
+            asking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            raise StoreUnavailable(f"the store does not answer within {_REACH_SECONDS:g} seconds")
+        asking.result()
 
     async def close(self) -> None:
         """Finish what was taken, record what is owed, and let go of the store."""

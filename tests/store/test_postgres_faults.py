@@ -1,7 +1,9 @@
 """A connection to PostgreSQL that breaks at each point of an append: all of it is there or nothing, and never twice."""
 
 import asyncio
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,7 +12,9 @@ from tests.postgres import drop_database, new_database
 from tests.postgresql.breaking import Direction, Network, network
 
 from whodid.errors import StoreUnavailable
+from whodid.proofs import Run
 from whodid.records import Event
+from whodid.sequencer import Limits, Sequencer
 from whodid.store.base import Account, PutUser, Receipt, Submission
 from whodid.store.postgres import PostgresStore, connection, writer
 from whodid.store.postgres.rows import FEW
@@ -197,3 +201,84 @@ async def test_a_transaction_that_stands_still_is_ended_by_the_database(store: P
         if connection.info.server_version >= 170_000:
             found = await connection.execute("SHOW transaction_timeout")
             assert await found.fetchone() != ("0",)
+
+
+# One account's trouble is its own.
+
+
+class Deaf:
+    """An observer that notes nothing."""
+
+    def committed(self, submissions: int, events: int, seconds: float) -> None:
+        """A batch is durable."""
+
+    def failed(self, submissions: int) -> None:
+        """A batch failed."""
+
+
+async def test_whoever_holds_one_log_holds_up_no_other(store: PostgresStore, url: str) -> None:
+    """Its own callers are told to try again; those of other accounts are answered meanwhile, and readers."""
+    held, free = await add_account(store), await add_account(store)
+    sequencer = Sequencer(store, limits=Limits(), observer=Deaf(), monotonic=time.monotonic)
+    with psycopg.connect(url) as other:
+        other.execute("SELECT 1 FROM head WHERE account_no = %s FOR UPDATE", (held.no,))
+        waiting = asyncio.create_task(sequencer.append(Submission(held.no, [event(held)])))
+        for place in range(1, 21):
+            assert (await sequencer.append(Submission(free.no, [event(free)]))).seqs == [place]
+        assert await store.account(held.name) is not None
+        assert not waiting.done()
+        with pytest.raises(StoreUnavailable, match="holds this log"):
+            await waiting
+        with pytest.raises(StoreUnavailable, match="holds this log"):  # without waiting again
+            await asyncio.wait_for(sequencer.append(Submission(held.no, [event(held)])), 1)
+        assert sequencer.trouble is None
+    await sequencer.close()
+
+
+async def test_what_nobody_thought_of_fails_one_account_alone(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of the batch are acknowledged, since they are committed."""
+    bad, good = await add_account(store), await add_account(store)
+    begin = writer._Append.begin
+
+    async def failing(work: writer._Append, *args: Any, **kwargs: Any) -> None:
+        if work.account_no == bad.no:
+            raise ZeroDivisionError
+        await begin(work, *args, **kwargs)
+
+    monkeypatch.setattr(writer._Append, "begin", failing)
+    refused, made = await store.append([Submission(one.no, [event(one)]) for one in (bad, good)])
+    assert isinstance(refused, StoreUnavailable)
+    assert made == Receipt([1])
+    assert len(await records_of(store, good)) == 1
+
+
+async def test_nobody_gets_a_connection_on_which_something_was_cancelled(store: PostgresStore, url: str) -> None:
+    """Of statements that were sent and never looked at, the driver believes that they are prepared."""
+    account = await add_account(store)
+    await append(store, account, *(event(account) for _ in range(600)))
+    blocks, leaves = Run(1, 0, 2), Run(0, 512, 16)
+    for _ in range(4):
+        await store.hashes(account.no, [blocks])
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE entry IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await store.hashes(account.no, [leaves, blocks])
+    for _ in range(4):
+        assert len((await store.hashes(account.no, [blocks]))[blocks]) == 2
+
+
+async def test_connections_are_given_back_whoever_is_cancelled(store: PostgresStore, url: str) -> None:
+    """More callers than there are connections go away while they wait; then all connections are there."""
+    account = await add_account(store)
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE entry IN ACCESS EXCLUSIVE MODE")
+        for _ in range(3):
+            readers = [asyncio.create_task(flat(store.entries(account.no))) for _ in range(20)]
+            await asyncio.wait(readers, timeout=0.2)
+            for reader in readers:
+                reader.cancel()
+            await asyncio.wait(readers)
+    await asyncio.gather(*(store.accounts() for _ in range(2 * connection.CONNECTIONS)))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.building import NOW_MS, ManualClock, event, event_at, flat, no_progress, token, user
+from tests.building import NOW_MS, ManualClock, accepted, event, event_at, flat, no_progress, token, user
 from tests.moving import ACME
 from tests.stores import made_store
 
@@ -17,7 +17,7 @@ from whodid.commitment import commit
 from whodid.errors import Conflict
 from whodid.merkle import Frontier
 from whodid.records import MAX_CLOCK_LEAD_MS, Event, Kind, parse_time
-from whodid.store.base import Account, Kept, KeptCheckpoint, Query, Standing, WitnessState
+from whodid.store.base import Account, Kept, KeptCheckpoint, PutUser, Query, Standing, Submission, WitnessState
 from whodid.store.postgres import PostgresStore
 from whodid.store.postgres.takeover import Takeover, taken_at
 from whodid.store.taking import Belongings, Taken
@@ -54,9 +54,9 @@ def taken(*events: Event) -> list[Taken]:
     return [Taken(one, bytes(16), commit(bytes(16), one.record)) for one in events]
 
 
-async def home(store: PostgresStore) -> Account:
+async def home(store: PostgresStore, name: str = ACME) -> Account:
     """The account, which is there."""
-    account = await store.account(ACME)
+    account = await store.account(name)
     assert account is not None
     return account
 
@@ -146,12 +146,12 @@ async def test_people_are_those_of_the_other_store(store: PostgresStore, takeove
     await takeover.take(THERE, 0, taken(event(ACME)))
     ann, bob = user("Ann@acme.example", name="Zoë"), user("bob@acme.example", active=False)
     anns, bobs = token(ann, expired_ms=NOW_MS), token(bob)
-    await takeover.furnish(THERE, Belongings(4, [ann, bob], [anns, bobs], []))
+    await takeover.furnish(await home(store), Belongings(4, [ann, bob], [anns, bobs], []))
     no = (await home(store)).no
     assert await store.users(no) == [ann, bob]
     assert sorted(await store.tokens(no), key=lambda one: one.id) == [anns, bobs]
     assert await store.user(no, email="ANN@ACME.example") == ann
-    await takeover.furnish(THERE, Belongings(5, [replace(ann, name="Ann")], [anns], []))
+    await takeover.furnish(await home(store), Belongings(5, [replace(ann, name="Ann")], [anns], []))
     assert await store.users(no) == [replace(ann, name="Ann")]
     assert await store.credential(bobs.digest) is None
     credential = await store.credential(anns.digest)
@@ -166,9 +166,11 @@ async def test_a_token_of_another_account_is_refused(store: PostgresStore, takeo
     mine = token(ann)
     await takeover.take(THERE, 0, taken(event(ACME)))
     await takeover.take(other, 0, taken(event(other)))
-    await takeover.furnish(THERE, Belongings(2, [ann], [mine], []))
+    await takeover.furnish(await home(store), Belongings(2, [ann], [mine], []))
     with pytest.raises(Conflict, match="a token of org-other is one of another account"):
-        await takeover.furnish(other, Belongings(2, [eve], [token(eve, digest=mine.digest)], []))
+        await takeover.furnish(
+            await home(store, other.name), Belongings(2, [eve], [token(eve, digest=mine.digest)], [])
+        )
     credential = await store.credential(mine.digest)
     assert credential is not None
     assert credential.account.name == ACME
@@ -182,8 +184,8 @@ async def test_other_servers_are_told_of_new_people(store: PostgresStore, takeov
     await takeover.take(THERE, 0, taken(event(ACME)))
     with psycopg.connect(url, autocommit=True) as listener:
         listener.execute("LISTEN whodid_identity")
-        await takeover.furnish(THERE, Belongings(2, [user()], [], []))
-        await takeover.furnish(THERE, Belongings(2, [], [], []))
+        await takeover.furnish(await home(store), Belongings(2, [user()], [], []))
+        await takeover.furnish(await home(store), Belongings(2, [], [], []))
         listener.execute("NOTIFY whodid_identity, 'the end'")
         told = [message.payload for message in listener.notifies(stop_after=2)]
     no = (await home(store)).no
@@ -201,9 +203,23 @@ async def test_what_was_signed_comes_under_the_number_of_this_store(store: Postg
             KeptCheckpoint(THERE.no, Standing.SIGNED, size, f"{size}\n"),
             WitnessState(THERE.no, "witness.example", size, size, None, size),
         ]
-        await takeover.furnish(THERE, Belongings(0, [], [], kept))
+        await takeover.furnish(await home(store), Belongings(0, [], [], kept))
         largest = 40 if size == 40 else 30
         assert await store.checkpoint(no, Standing.SIGNED) == KeptCheckpoint(
             no, Standing.SIGNED, largest, f"{largest}\n"
         )
         assert await store.witness_states() == [WitnessState(no, "witness.example", size, size, None, size)]
+
+
+async def test_what_a_server_has_changed_since_is_left_as_it_is(store: PostgresStore, takeover: Takeover) -> None:
+    """Who was deactivated there meanwhile is not let in again by what the source has."""
+    await takeover.take(THERE, 0, taken(event(ACME)))
+    compared = await home(store)
+    ann = user()
+    await takeover.furnish(compared, Belongings(1, [ann], [], []))
+    accepted(*await store.append([Submission(compared.no, [event(ACME)], (PutUser(replace(ann, active=False)),))]))
+    with pytest.raises(Conflict, match="has changed in the database since it was compared"):
+        await takeover.furnish(compared, Belongings(2, [ann], [], []))
+    with pytest.raises(Conflict, match="has changed in the database since it was compared"):
+        await takeover.furnish(await home(store), Belongings(1, [ann], [], []))
+    assert [one.active for one in await store.users(compared.no)] == [False]

@@ -50,6 +50,8 @@ async def rotate(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
             for account, kept, not_taken in changes:  # what the logs tell already is not so
                 await operator.identity.record_key(account, operator.actor, not_taken, kept)
             raise
+        keys = keyring.current()
+        await operator.store.settle_signing_key(keys.public_key, [retired.public_key for retired in keys.retired])
     show_rows(
         [row for account in accounts for row in _rows(account, keyring, signer)[:1]],
         as_json=as_json,

@@ -119,6 +119,7 @@ class Publishing:
             self._show(account_no, signed)
             return signed
         await self._examiner.check(account)
+        await self._signer.check_key()
         await self._catch_up(account_no, account)
         shown = await self._shown(account_no, account)
         if shown is None:
@@ -171,6 +172,8 @@ class Publishing:
     async def _publish(self, fresh: Sequence[_Fresh]) -> None:
         """Keep checkpoints, and what the witnesses said, durably; then show them. Raises ``StoreUnavailable``."""
         async with self._publishing:
+            for one in fresh:
+                await self._catch_up(one.account_no, one.account)
             newer = [(one.account_no, signed) for one in fresh if (signed := self._newer(one)) is not None]
             kept = [
                 KeptCheckpoint(account_no, Standing.PUBLISHED, signed.checkpoint.size, str(signed.note))
@@ -208,7 +211,7 @@ class Publishing:
         Does nothing where another server does it. Raises ``StoreUnavailable``: where it is about some logs only, after
         all others.
         """
-        if not await self._store.lease(_WORK, self._holder, _LEASE_SECONDS + 2 * self._round_seconds):
+        if not await self._is_mine():
             self._panel.forget()
             return
         await self._panel.load()
@@ -218,11 +221,17 @@ class Publishing:
         troubles: list[StoreUnavailable] = []
         try:
             for first in range(0, len(due), MOST_ASKED):
+                if not await self._is_mine():
+                    break  # it took so long that another server goes on
                 troubles += await self._advance(due[first : first + MOST_ASKED])
         finally:
             self._panel.report({account.no: account.frontier.size for account in accounts})
         if troubles:
             raise min(troubles, key=lambda trouble: trouble.message)  # the same in each round, in whatever order
+
+    async def _is_mine(self) -> bool:
+        """Whether it is this server that asks the witnesses now."""
+        return await self._store.lease(_WORK, self._holder, _LEASE_SECONDS + 2 * self._round_seconds)
 
     async def _due(self, accounts: Sequence[Account]) -> list[Account]:
         due: list[Account] = []

@@ -171,8 +171,12 @@ class Signer:
                 await self._store.keep([KeptCheckpoint(account.no, Standing.SIGNED, head.size, str(signed.note))])
             return account.no, signed
 
+    async def check_key(self) -> None:
+        """Raise ``StoreUnavailable`` where other servers sign with a key that is not here."""
+        await self._keys()
+
     async def _keys(self) -> Keys:
-        """The keys to sign with. Raises ``StoreUnavailable`` where other servers sign with a key that is not here."""
+        """The keys to sign with. Raises what ``check_key`` does."""
         keys = self._keyring.current()
         settled = await self._store.signing_key()
         if settled not in (None, keys.public_key):

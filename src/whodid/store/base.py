@@ -215,15 +215,19 @@ class Store(Protocol):
     repeating the request).
     """
 
+    apart: bool
+    """Whether accounts are committed apart from each other: then none need wait for another."""
+
     def prepare(self, submission: Submission) -> Prepared:
         """Do the work on a submission that needs no turn in line; ``append`` does it where this did not."""
         ...
 
     async def append(self, batch: Sequence[Submission | Prepared]) -> list[Result]:
-        """Commit a batch in one transaction; its results, in order. When it returns, everything is durable.
+        """Commit a batch in one transaction (``apart``: one an account); its results, in order; all of it is durable.
 
         A submission is refused by itself, with the error as its result, while the others are committed:
-        ``StaleIdentity``, ``IdConflict`` (``index`` is the place in the submission), ``NameTaken``, ``NotFound``.
+        ``StaleIdentity``, ``IdConflict`` (``index`` is the place in the submission), ``NameTaken``, ``NotFound``; and,
+        where accounts are apart, ``StoreUnavailable``.
         Accepted events get the next numbers of their account in the order given, without gaps, except duplicates:
         an event whose own ``_id`` is recorded with the same content is not stored again.
         """

@@ -43,6 +43,7 @@ class Taker(Protocol):
         """Give an account the users, tokens and checkpoints that it has in the other store.
 
         They are all of its users and tokens afterwards. A checkpoint of more entries is not replaced by a smaller one.
+        Raises ``Conflict`` where the log is no longer as ``account`` has it, or users and tokens are newer there.
         Raises ``Conflict`` where another account has one of the tokens.
         """
         ...

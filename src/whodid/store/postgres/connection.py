@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from whodid.errors import InvalidSetting, StoreUnavailable, StoreUnusable
+from whodid.errors import InvalidSetting, StoreUnavailable, StoreUnusable, WhodidError
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,14 @@ _SCHEMA_TABLE: Final = "whodid_schema"
 
 # Everything that runs is short; what takes longer than this hangs, and holds an account's head.
 _OPTIONS: Final = (
-    "-c statement_timeout=60s -c idle_in_transaction_session_timeout=30s -c lock_timeout=15s "
+    "-c statement_timeout=60s -c idle_in_transaction_session_timeout=15s -c lock_timeout=5s "
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 )
 
 
 _UNHURRIED: Final = (
-    "SELECT set_config(name, '0', {}) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')"
+    "SELECT set_config(name, '0', {}) FROM pg_settings "
+    "WHERE name IN ('statement_timeout', 'transaction_timeout', 'lock_timeout')"
 )
 UNHURRIED_HERE: Final = _UNHURRIED.format("true")
 """In a transaction that looks at whole tables, which may be large."""
@@ -58,6 +59,7 @@ UNHURRIED: Final = _UNHURRIED.format("false")
 
 _DEFAULTS: Final = {
     "application_name": "whodid",
+    "client_encoding": "UTF8",
     "connect_timeout": "3",
     "target_session_attrs": "read-write",  # never a standby: whoever reads leaves a token use
     # A database that is gone without a word is noticed within half a minute.
@@ -151,6 +153,14 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection[Row]]:
         server = connection.info.server_version
         if server < OLDEST_SERVER:
             raise StoreUnusable(f"PostgreSQL 14 or later is needed; this is {server // 10000}")
+        if not psycopg.Pipeline.is_supported():
+            raise StoreUnusable("the library libpq, which psycopg uses, must be version 14 or later")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreUnusable(
+                f"the database must have the encoding UTF8, not {encoding}: "
+                "createdb --encoding=UTF8 --template=template0 makes such a one"
+            )
         yield connection
 
 
@@ -178,6 +188,7 @@ class Pool:
         self._opening = asyncio.Lock()
         self._down_until = 0.0
         """Until when nobody is kept waiting long, since somebody was, in vain."""
+        self._lent = 0
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -188,10 +199,15 @@ class Pool:
             try:
                 async with _taken(pool, _SHORT_PATIENCE_SECONDS if down else PATIENCE_SECONDS) as connection:
                     self._down_until = 0.0
-                    async with _noticing_its_end(connection):
-                        yield connection
+                    self._lent += 1
+                    try:
+                        async with _ending_what_failed(connection):
+                            yield connection
+                    finally:
+                        self._lent -= 1
             except PoolTimeout:
-                self._down_until = time.monotonic() + _DOWN_SECONDS
+                if self._lent < CONNECTIONS:  # else they are only all in use
+                    self._down_until = time.monotonic() + _DOWN_SECONDS
                 raise
 
     async def run(
@@ -235,15 +251,20 @@ class Pool:
 
 
 @asynccontextmanager
-async def _noticing_its_end(connection: Connection) -> AsyncIterator[None]:
-    """Tell a connection's end under an operation as ``ConnectionLost``; end one that leads to a standby."""
+async def _ending_what_failed(connection: Connection) -> AsyncIterator[None]:
+    """Let nobody have a connection after something failed on it, or was cancelled; tell its end as ``ConnectionLost``.
+
+    Of a pipeline that did not come to its end, psycopg takes statements for prepared that never were. And what could
+    not write may be a primary that is one no longer: the next connection looks for the one that is.
+    """
     try:
         yield
-    except psycopg.errors.ReadOnlySqlTransaction:
-        await connection.close()  # it was a primary, and is one no longer: look for the one that is
-        raise
-    except psycopg.Error as error:
-        if connection.broken or connection.closed:
+    except (WhodidError, psycopg.errors.UniqueViolation):
+        raise  # the connection did what it should
+    except BaseException as error:
+        is_lost = connection.broken or connection.closed
+        await connection.close()
+        if is_lost and isinstance(error, psycopg.Error):
             raise ConnectionLost(_reason(error), retry_after_seconds=5) from error
         raise
 
@@ -259,15 +280,15 @@ async def _taken(pool: "AsyncConnectionPool[Connection]", patience_seconds: floa
     The pool's own ``check`` would rest after each of them, for seconds, though all of them broke at the same time.
     """
     give_up = time.monotonic() + patience_seconds
-    connection = await pool.getconn(patience_seconds)
-    while not await _is_sound(connection):
-        await connection.close()
-        await pool.putconn(connection)
+    while True:
         connection = await pool.getconn(max(give_up - time.monotonic(), 0.001))
-    try:
-        yield connection
-    finally:
-        await pool.putconn(connection)
+        try:
+            if await _is_sound(connection):
+                yield connection
+                return
+            await connection.close()
+        finally:
+            await pool.putconn(connection)
 
 
 async def _is_sound(connection: Connection) -> bool:
@@ -304,6 +325,8 @@ _ENVIRONMENT: Final = (
     psycopg.InternalError,
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.UndefinedTable,
+    psycopg.errors.InvalidSqlStatementName,
+    psycopg.errors.DuplicatePreparedStatement,
 )
 """What is not the fault of whoever asks."""
 

@@ -20,6 +20,12 @@ _MEND: Final = (
 
 _PARTITIONS: Final = "SELECT relid::regclass::text FROM pg_partition_tree('entry') WHERE isleaf"
 
+_BROKEN: Final = r"""
+    SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)\d*$'
+      AND i.indrelid IN (SELECT relid FROM pg_partition_tree('entry') WHERE isleaf)
+"""
+
 
 async def rebuild(connection: Connection, progress: Progress) -> int:
     """Mend the searched columns of all entries, and make the indexes anew; the number of entries."""
@@ -37,6 +43,9 @@ async def rebuild(connection: Connection, progress: Progress) -> int:
         progress(done, max(total, done))
     await connection.execute(UNHURRIED)
     try:
+        broken = await connection.execute(_BROKEN)
+        for (index,) in await broken.fetchall():  # of an earlier run that was broken off
+            await connection.execute(f"DROP INDEX CONCURRENTLY {index}")
         partitions = await connection.execute(_PARTITIONS)
         for (partition,) in await partitions.fetchall():  # one by one: Citus knows it only so
             await connection.execute(f"REINDEX TABLE CONCURRENTLY {partition}")

@@ -38,7 +38,7 @@ from whodid.store.postgres.listening import Changed, listen
 from whodid.store.postgres.partitions import Partitions
 from whodid.store.postgres.rows import recorded_at
 from whodid.store.postgres.takeover import Takeover
-from whodid.store.postgres.writer import Appender, SealedSubmission, seal
+from whodid.store.postgres.writer import Appender, LogBusy, SealedSubmission, seal, told
 
 
 def wall_clock() -> int:
@@ -48,6 +48,8 @@ def wall_clock() -> int:
 
 class PostgresStore:
     """Keeps everything in one PostgreSQL database. See ``whodid.store.base.Store`` for what it promises."""
+
+    apart = True
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class PostgresStore:
             *(self._append(account_no, [sealed[at] for at in mine]) for account_no, mine in places.items())
         )
         failures = [outcome for outcome in appended if isinstance(outcome, StoreUnavailable)]
-        if failures and len(failures) == len(appended):
+        if failures and len(failures) == len(appended) and not isinstance(failures[0], LogBusy):
             raise failures[0]
         results: dict[int, Result] = {}
         for mine, outcome in zip(places.values(), appended, strict=True):
@@ -103,8 +105,8 @@ class PostgresStore:
                 self._partitions.forget()
                 await self._make_room(submissions)
                 return await self._appender.append(account_no, submissions)
-        except StoreUnavailable as error:
-            return error
+        except Exception as error:
+            return told(error, account_no)
 
     async def _make_room(self, sealed: Sequence[SealedSubmission]) -> None:
         now_ms = self._clock()

@@ -82,6 +82,11 @@ class Takeover:
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 head = await _lock_head(connection, account.name)
+                if head.frontier != account.frontier or head.identity_version > belongings.identity_version:
+                    raise Conflict(
+                        f"the account {account.name} has changed in the database since it was compared: a server "
+                        "serves it already. Its users and tokens were left as they are there"
+                    )
                 if head.identity_version != belongings.identity_version:
                     await _replace_identity(connection, head.account_no, belongings)
                 kept = [msgspec.structs.replace(one, account_no=head.account_no) for one in belongings.kept]

@@ -15,6 +15,7 @@ waited for, since others wait for the head meanwhile: a small append waits twice
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,10 +32,12 @@ from whodid.records import Event
 from whodid.store.admission import Brought, Recorded, find_duplicates, number
 from whodid.store.base import Receipt, Result, Submission
 from whodid.store.postgres import identity
-from whodid.store.postgres.connection import Connection, ConnectionLost, Pool
+from whodid.store.postgres.connection import CONNECTIONS, Connection, ConnectionLost, Pool
 from whodid.store.postgres.listening import notify
 from whodid.store.postgres.rows import FEW, Entries, Sealed, copy, insert, insert_blocks, recorded_at
 from whodid.store.postgres.rows import seal as seal_event
+
+log = logging.getLogger(__name__)
 
 _LOCK_HEAD = "SELECT size, frontier, identity_version FROM head WHERE account_no = %s FOR UPDATE"
 _WRITE_HEAD = "UPDATE head SET size = %s, frontier = %s, identity_version = %s WHERE account_no = %s"
@@ -52,6 +55,11 @@ _DOUBT_SECONDS: Final = 10.0
 """How long the database is asked what became of a commit, before whoever waits is told that nobody knows."""
 
 _PAUSE_SECONDS: Final = 0.2
+_BUSY_SECONDS: Final = 2
+"""How long nobody waits for a head that somebody was made to wait for in vain."""
+
+_FOR_READERS: Final = 4
+"""How many connections appends leave to others."""
 
 
 class SealedSubmission(Struct, frozen=True):
@@ -89,12 +97,27 @@ class _Head:
         return self.frontier.size + len(self.new)
 
 
+class LogBusy(StoreUnavailable):
+    """Somebody holds the head of one account's log for long; others are not concerned."""
+
+
+def told(error: Exception, account_no: int) -> StoreUnavailable:
+    """An error that concerns one account's part of a batch as an answer; what nobody thought of is logged."""
+    if isinstance(error, StoreUnavailable):
+        return error
+    log.error("an append failed", exc_info=error, extra={"account_no": account_no})
+    return StoreUnavailable("the database refused this commit; the server's log tells more")
+
+
 class Appender:
     """Appends to any account's log. Several appends may be under way at once, of one account one after another."""
 
     def __init__(self, pool: Pool, clock: Callable[[], int]) -> None:
         self._pool = pool
         self._clock = clock
+        self._turns = asyncio.Semaphore(CONNECTIONS - _FOR_READERS)
+        self._busy_until: dict[int, float] = {}
+        """Accounts whose heads somebody else holds, and until when that is not tried again."""
 
     async def append(self, account_no: int, submissions: Sequence[SealedSubmission]) -> list[Result]:
         """Commit the submissions of one account in one transaction; their results, in order.
@@ -113,8 +136,8 @@ class Appender:
     async def _append_alone(self, account_no: int, submission: SealedSubmission) -> Result:
         try:
             (result,) = await self.append(account_no, [submission])
-        except StoreUnavailable as error:  # an answer of its own: those before it are committed
-            return error
+        except Exception as error:  # an answer of its own: those before it are committed
+            return told(error, account_no)
         return result
 
     async def _append(
@@ -122,7 +145,8 @@ class Appender:
     ) -> list[Result]:
         work = _Append(account_no, submissions, self._clock())
         try:
-            await self._transact(work)
+            async with self._turns:
+                await self._transact(work)
         except StoreUnavailable as error:
             if work.in_doubt and await self._was_committed(work):
                 return work.results
@@ -132,14 +156,21 @@ class Appender:
         return work.results
 
     async def _transact(self, work: "_Append") -> None:
+        busy = LogBusy("another server holds this log; try again", retry_after_seconds=_BUSY_SECONDS)
+        if time.monotonic() < self._busy_until.get(work.account_no, 0.0):
+            raise busy
         async with self._pool.connection() as connection:
             try:
                 await work.begin(connection)
                 await work.finish(connection)
-            except BaseException:
+            except BaseException as error:
                 with suppress(psycopg.Error):
                     await connection.execute("ROLLBACK")
+                if isinstance(error, psycopg.errors.LockNotAvailable):
+                    self._busy_until[work.account_no] = time.monotonic() + _BUSY_SECONDS
+                    raise busy from error
                 raise
+        self._busy_until.pop(work.account_no, None)
 
     async def append_within(
         self, connection: Connection, account_no: int, submissions: Sequence[SealedSubmission]
@@ -203,8 +234,9 @@ class _Append:
         async with connection.pipeline():
             if head is not None:
                 await self._write(connection, head, entries if len(entries) <= FEW else [])
-            if own:
-                await connection.execute("COMMIT")
+            committed = await connection.execute("COMMIT") if own else None
+        if committed is not None and committed.statusmessage != "COMMIT":
+            raise StoreUnavailable("the database did not commit", retry_after_seconds=5)
 
     async def _read(self, connection: Connection, *, own: bool) -> tuple[_Head | None, dict[bytes, Recorded]]:
         """Step 1; and those of the ids that producers brought that the log has, with their entries."""
@@ -216,7 +248,7 @@ class _Append:
         ]
         async with connection.pipeline():
             if own:
-                await connection.execute("BEGIN")
+                await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             heads = await connection.execute(_LOCK_HEAD, (self.account_no,), binary=True)
             known = await connection.execute(_FIND_IDS, (self.account_no, ids), binary=True) if ids else None
         row = await heads.fetchone()

@@ -53,6 +53,8 @@ READERS = 4
 class SqliteStore:
     """Keeps everything in one SQLite file. See ``whodid.store.base.Store`` for what it promises."""
 
+    apart = False
+
     def __init__(
         self,
         path: Path,
