@@ -17,7 +17,7 @@ serve: $(VENV)/runtime ## start a server on ./data
 	$(BIN)/whodid serve
 
 test: $(VENV)/dev ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/dev ## format, lint, types, architecture: changes nothing
 	$(BIN)/ruff format --check .
