@@ -98,7 +98,7 @@ def test_it_tells_what_it_did_and_what_comes_next(acme: Whodid, database: str) -
     assert told.out == (
         "copied 2 entries; all 2 entries of 1 account are in the database, and the roots of their logs are the same\n"
     )
-    assert "whodid serve --store postgresql://" in told.err
+    assert "whodid serve --store 'postgresql://" in told.err  # quoted: it may be copied
     assert "--signing-key" not in told.err
     assert "--signed-dir" not in told.err
     assert_same(acme, database)

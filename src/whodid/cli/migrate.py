@@ -1,5 +1,6 @@
 """``whodid migrate-store``: everything of a SQLite store into a PostgreSQL database."""
 
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, NamedTuple
@@ -112,7 +113,7 @@ def _tell_what_next(target: str, settings: Settings) -> None:
     """The key and the ledger of the source, if there are any, belong to the servers of the database from now on."""
     flags = "".join(f" \\\n        --{name.replace('_', '-')} {path}" for name, path in _belongings(settings).items())
     note("once no server serves the source any more, and a run after that is done, servers of the database start so:")
-    note(f"\n    whodid serve --store {shown(target)}{flags}\n")
+    note(f"\n    whodid serve --store {shlex.quote(shown(target))}{flags}\n")
     if flags:
         note("what the flags name must come along to wherever they run: it is what signs, and what was signed")
 
