@@ -13,8 +13,8 @@ from bench.process import Caller, Server
 from bench.report import Figure, median_figure, say
 from bench.targets import Targets
 from bench.tenant import Tenant, make_store
+from whodid.clock import wall_clock
 from whodid.records import render_time
-from whodid.service import wall_clock
 from whodid.store.base import Scope
 from whodid.web.app import ACTIONS
 

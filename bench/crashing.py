@@ -18,8 +18,8 @@ import msgspec
 
 from bench import crashing_child
 from bench.crashing_child import Acknowledgement, Appender, Place, wal_of
+from whodid.clock import wall_clock
 from whodid.identity import Actor, Identity
-from whodid.service import wall_clock
 from whodid.store.base import Account
 from whodid.store.sqlite import SqliteStore
 from whodid.store.sqlite.connection import CHECKPOINT_PAGES, PAGE_BYTES

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from whodid.clock import wall_clock
 from whodid.records import Action, Event, IdMaker, Kind, complete
-from whodid.service import wall_clock
 from whodid.store.base import Account, Receipt, Submission
 from whodid.store.sqlite import SqliteStore
 

@@ -27,8 +27,8 @@ from bench.crashing import ACCOUNTS, FULL_ENTRIES, Ledger, Tally, Violation, jud
 from bench.crashing_child import LATE_MS, Place
 from bench.files import store_url
 from bench.tenant import add_tenant
+from whodid.clock import wall_clock
 from whodid.records import render_time
-from whodid.service import wall_clock
 from whodid.store.base import Scope
 from whodid.store.sqlite import SqliteStore
 

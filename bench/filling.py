@@ -15,8 +15,8 @@ from bench.places import Place, Places
 from bench.population import Population
 from bench.report import say
 from bench.tenant import Tenant, add_tenant
+from whodid.clock import wall_clock
 from whodid.records import DAY_MS, Action, Body, Event, IdMaker, Kind, TokenUse, complete
-from whodid.service import wall_clock
 from whodid.store.base import Receipt, Store, Submission
 
 WEEK_MS = 7 * DAY_MS

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from whodid.clock import wall_clock
 from whodid.config import Settings
-from whodid.service import wall_clock
 from whodid.store.base import Store
 
 

@@ -15,9 +15,9 @@ from bench.places import Place, RawResult
 from bench.postgres_server import Postgres, running_postgres
 from bench.process import cpu_seconds_with_children
 from bench.raw_postgres import measure_raw
+from whodid.clock import wall_clock
 from whodid.config import Settings
 from whodid.evidence.keyring import Keyring
-from whodid.service import wall_clock
 from whodid.store.base import Store
 from whodid.store.opening import bring_up
 from whodid.store.postgres import PostgresStore

@@ -24,10 +24,10 @@ from bench.files import on_disk_bytes, store_url
 from bench.population import Population
 from bench.sqlite import SqlitePlace
 from bench.tenant import Tenant, make_store
+from whodid.clock import wall_clock
 from whodid.ingest import Completer, Directory, parse_events
 from whodid.merkle import BlockRoot
 from whodid.records import Event, IdMaker, Kind
-from whodid.service import wall_clock
 from whodid.store.base import Receipt, Store, Submission
 from whodid.store.opening import open_store
 from whodid.store.sqlite import sealer, writer

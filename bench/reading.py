@@ -16,8 +16,8 @@ from bench.options import Options
 from bench.population import FREQUENT_SCOPE, FREQUENT_TYPE, RARE_TYPE
 from bench.process import Caller, Server
 from bench.report import Figure, Target, percentile, say
+from whodid.clock import wall_clock
 from whodid.records import MAX_TIME_MS, Kind
-from whodid.service import wall_clock
 from whodid.store.base import Query, Scope
 from whodid.web.app import ACTIONS, TOKEN_USES
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from whodid.clock import wall_clock
 from whodid.config import Settings
-from whodid.service import Service, start_service, wall_clock
+from whodid.service import Service, start_service
 from whodid.web.app import build_app
 from whodid.web.exchange import Exchange, Exchanges, Page
 from whodid.web.server import serve

@@ -11,8 +11,8 @@ import apsw
 from bench.files import on_disk_bytes, store_url
 from bench.places import Place, RawResult
 from bench.raw import measure_raw
+from whodid.clock import wall_clock
 from whodid.config import Settings
-from whodid.service import wall_clock
 from whodid.store.base import Store
 from whodid.store.opening import open_store
 

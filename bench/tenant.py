@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.places import Place
+from whodid.clock import wall_clock
 from whodid.identity import Actor, Identity
 from whodid.records import DAY_MS
-from whodid.service import wall_clock
 from whodid.store.base import Account, Role, Scope, Store
 
 

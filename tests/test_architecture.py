@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 ORDER = (
     "errors",
     "durable",
+    "clock",
     "config",
     "logs",
     "records",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from whodid.auth import Gate
+from whodid.clock import wall_clock
 from whodid.config import Settings
 from whodid.errors import StoreUnavailable
 from whodid.evidence.examining import Examiner
@@ -26,11 +27,6 @@ from whodid.store.opening import open_store
 
 _REACH_SECONDS: Final = 2.0
 """How long whoever asks whether the server is ready is kept waiting."""
-
-
-def wall_clock() -> int:
-    """Now, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from typing import Any, Self, TypeVar
 from tests.building import flat, no_progress
 from tests.stores import beside, run
 
+from whodid.clock import wall_clock
 from whodid.identity import Actor, Identity
 from whodid.records import DAY_MS, Kind
-from whodid.service import wall_clock
 from whodid.store.base import Account, Entry, Finding, Role, Scope, Store, Token, User
 from whodid.store.opening import open_store
 from whodid.store.urls import sqlite_path

@@ -9,8 +9,8 @@ import pytest
 from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, head, problem, read_answer, tenant_of
 from tests.building import TOKEN_ID, USER_ID, action, new_id, token_use
 
+from whodid.clock import wall_clock
 from whodid.records import parse_time, render_time
-from whodid.service import wall_clock
 from whodid.store.base import Scope
 
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000

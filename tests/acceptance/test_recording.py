@@ -8,8 +8,8 @@ import pytest
 from tests.acceptance.running import ACTIONS, TOKEN_USES, Tenant, head, problem, read_answer
 from tests.building import USER_ID, action, new_id, token_use
 
+from whodid.clock import wall_clock
 from whodid.records import Kind, parse_time, render_time
-from whodid.service import wall_clock
 from whodid.store.base import Role, Scope
 
 MINUTE = 60_000

@@ -18,12 +18,12 @@ from tests.stores import beside, let_leases_end, old_copy, run
 from tests.witnessing import Handler, WitnessServer, said, witness_server
 
 from whodid.checkpoint import SignedCheckpoint, open_checkpoint
+from whodid.clock import wall_clock
 from whodid.evidence.keyring import Keyring
 from whodid.evidence.panel import ANSWER_SECONDS
 from whodid.evidence.witnesses import parse_witnesses
 from whodid.identity import Actor, Identity
 from whodid.notes import Verifier
-from whodid.service import wall_clock
 from whodid.store.opening import open_store
 
 ORG = "org-witnessed"

@@ -18,11 +18,11 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from whodid.checkpoint import SignedCheckpoint, open_checkpoint
+from whodid.clock import wall_clock
 from whodid.evidence.keyring import Keyring
 from whodid.identity import Actor, Identity
 from whodid.notes import Verifier
 from whodid.records import DAY_MS
-from whodid.service import wall_clock
 from whodid.store.base import Account, Role, Scope, Store, Token, User
 from whodid.store.opening import bring_up
 from whodid.store.postgres import PostgresStore

@@ -21,12 +21,12 @@ from tests.postgresql.serving import (
 )
 
 from whodid.auth import READ_LOG, RECORD, Call, Gate
+from whodid.clock import wall_clock
 from whodid.errors import Forbidden, Unauthenticated
 from whodid.identity import Identity
 from whodid.metrics import Metrics
 from whodid.records import IdMakers
 from whodid.sequencer import Limits, Sequencer
-from whodid.service import wall_clock
 from whodid.store.base import Role
 from whodid.store.postgres import PostgresStore, listening
 

@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 from whodid.checkpoint import Checkpoint
-from whodid.cli.operator import Operator, now, signing
+from whodid.cli.operator import Operator, signing
 from whodid.cli.options import STDOUT, parse_moment
 from whodid.cli.output import UsageError, note
 from whodid.cli.progress import Meter
+from whodid.clock import wall_clock
 from whodid.errors import InvalidEvidence, InvalidParameter
 from whodid.evidence.bundling import Stretch, choose, write_bundle
 from whodid.exporting import whole_file
@@ -59,7 +60,7 @@ async def _numbers(operator: Operator, home: Account, since: str | None, until: 
         return int(since or 0), None if until is None else int(until)
     if (since and _is_number(since)) or (until and _is_number(until)):
         raise UsageError("--from and --to must both be entry numbers, or both be times")
-    now_ms = now()
+    now_ms = wall_clock()
     since_ms = 0 if since is None else parse_moment(since, "--from", now_ms)
     until_ms = MAX_TIME_MS + 1 if until is None else parse_moment(until, "--to", now_ms)
     found = await operator.store.numbers(home.no, since_ms, until_ms)

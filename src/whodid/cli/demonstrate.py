@@ -8,9 +8,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from whodid.cli.operator import now, operate
+from whodid.cli.operator import operate
 from whodid.cli.output import say
 from whodid.cli.serving import start
+from whodid.clock import wall_clock
 from whodid.config import Settings, load_settings
 from whodid.demo import Demonstration, prepare
 from whodid.store.opening import bring_up
@@ -46,7 +47,7 @@ def demo(
 async def _prepare(store: str) -> Demonstration:
     bring_up(store)  # refuses what is no store before a file is made
     async with operate(store, create=True, exclusive=True) as operator:
-        return await prepare(operator.store, operator.actor, clock=now)
+        return await prepare(operator.store, operator.actor, clock=wall_clock)
 
 
 def _welcome(demonstration: Demonstration, store: str, ready: str) -> None:

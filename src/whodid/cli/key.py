@@ -2,9 +2,10 @@
 
 from cyclopts import App
 
-from whodid.cli.operator import Operator, now, operate, signing
+from whodid.cli.operator import Operator, operate, signing
 from whodid.cli.options import AsJson, OneAccount, StoreUrl
 from whodid.cli.output import note, show_rows, time_or_none
+from whodid.clock import wall_clock
 from whodid.evidence.keyring import Keyring
 from whodid.evidence.signing import Signer
 from whodid.store.base import Account
@@ -41,7 +42,7 @@ async def rotate(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
         accounts = await _accounts(operator, None)
         changes: list[tuple[Account, str, str]] = []
         try:
-            with keyring.rotation(now()) as rotated:
+            with keyring.rotation(wall_clock()) as rotated:
                 for account in accounts:
                     old, new = signer.verifiers(account.name)[0], rotated.verifiers(signer.origin(account.name))[0]
                     await operator.identity.record_key(account, operator.actor, str(old), str(new))

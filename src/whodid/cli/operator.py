@@ -1,12 +1,12 @@
-"""The operator at the command line: who that is, the store as the operator uses it, and what time it is."""
+"""The operator at the command line: who that is, and the store as the operator uses it."""
 
 import os
 import pwd
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from whodid.clock import wall_clock
 from whodid.config import load_settings
 from whodid.evidence.keyring import Keyring
 from whodid.evidence.opening import open_keyring, open_signer
@@ -36,7 +36,7 @@ async def operate(url: str | None, *, create: bool = False, exclusive: bool = Fa
     """
     store = open_store(load_settings({"store": url}).store, create=create, exclusive=exclusive)
     try:
-        yield Operator(store, Identity(store, clock=now), operator_actor())
+        yield Operator(store, Identity(store, clock=wall_clock), operator_actor())
     finally:
         await store.close()
 
@@ -48,11 +48,6 @@ async def signing(operator: Operator, url: str | None) -> tuple[Keyring, Signer]
     signer = await open_signer(settings, operator.store, keyring)
     await signer.recall_host()
     return keyring, signer
-
-
-def now() -> int:
-    """Now, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def operator_actor() -> Actor:

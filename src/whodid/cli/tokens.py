@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from whodid.cli.operator import now, operate
+from whodid.cli.operator import operate
 from whodid.cli.options import AccountName, AsJson, ScopeName, StoreUrl, UserEmail, parse_life
 from whodid.cli.output import UsageError, note, say, show_json, show_rows, time_or_none
+from whodid.clock import wall_clock
 from whodid.records import render_time
 from whodid.store.base import Token
 from whodid.tokens import PREFIX
@@ -95,7 +96,7 @@ def _row(token: Token, owner: str) -> dict[str, Any]:
         "email": owner,
         "name": token.name,
         "scope": token.scope.value,
-        "valid": token.expired_ms is None and now() < token.expires_ms,
+        "valid": token.expired_ms is None and wall_clock() < token.expires_ms,
         "created_at": render_time(token.created_ms),
         "expires_at": render_time(token.expires_ms),
         "expired_at": time_or_none(token.expired_ms),

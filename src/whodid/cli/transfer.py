@@ -11,10 +11,11 @@ from typing import Annotated, BinaryIO, Literal
 from cyclopts import App, Parameter
 
 from whodid.cli.bundling import export_evidence
-from whodid.cli.operator import Operator, now, operate
+from whodid.cli.operator import Operator, operate
 from whodid.cli.options import STDIN, STDOUT, AccountName, AsJson, StoreUrl, check_file_name, parse_moment
 from whodid.cli.output import UsageError, complain, note, say, show_json
 from whodid.cli.progress import Meter
+from whodid.clock import wall_clock
 from whodid.errors import InvalidParameter, StoreUnavailable
 from whodid.exporting import export as write_records
 from whodid.exporting import whole_file
@@ -103,7 +104,7 @@ def _size_bytes(names: list[str]) -> int | None:
 
 async def _load(operator: Operator, home: Account, files: list[RecordFile], size_bytes: int | None) -> Tally:
     directory = Directory(await operator.store.addresses(home.no))
-    completer = Completer(home.name, directory, IdMaker(os.urandom), now)
+    completer = Completer(home.name, directory, IdMaker(os.urandom), wall_clock)
     with Meter("importing", unit="bytes") as meter:
 
         def show(_tally: Tally) -> None:
@@ -223,7 +224,7 @@ async def _write(
 
 
 def _select(since: str | None, until: str | None, kind: str | None) -> _Selection:
-    now_ms = now()
+    now_ms = wall_clock()
     since_ms = 0 if since is None else parse_moment(since, "--from", now_ms)
     until_ms = MAX_TIME_MS + 1 if until is None else parse_moment(until, "--to", now_ms)
     if since_ms >= until_ms:

@@ -6,12 +6,12 @@ numbers have no gaps, and nobody sees N before N - 1; accounts do not wait for e
 
 import asyncio
 import os
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import psycopg
 
+from whodid.clock import wall_clock
 from whodid.errors import NameTaken, StoreUnavailable
 from whodid.proofs import Run
 from whodid.records import Event, Kind
@@ -39,11 +39,6 @@ from whodid.store.postgres.partitions import Partitions
 from whodid.store.postgres.rows import recorded_at
 from whodid.store.postgres.takeover import Takeover
 from whodid.store.postgres.writer import Appender, LogBusy, SealedSubmission, seal, told
-
-
-def wall_clock() -> int:
-    """Now, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class PostgresStore:
