@@ -77,7 +77,7 @@ class Answer:
         return list(page["data"])
 
 
-def eventually(what: str, check: Callable[[], _T], seconds: float = DEADLINE_SECONDS) -> _T:
+def eventually(what: str, check: Callable[[], _T | None], seconds: float = DEADLINE_SECONDS) -> _T:
     """What ``check`` gives as soon as it is true; fails where that takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

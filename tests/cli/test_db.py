@@ -14,7 +14,7 @@ from tests.postgres import drop_database, guarded_database, named, new_database
 from tests.stores import KINDS, beside, made_store, run
 
 from whodid.evidence.keyring import Keyring
-from whodid.store.postgres.connection import migrations
+from whodid.store.postgres.schema import migrations
 
 NEWEST = migrations()[-1][0]
 SECRET = "s3cr3t"

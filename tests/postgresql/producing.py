@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from tests.acceptance.running import eventually
 from tests.building import action, flat, new_id, no_progress
-from tests.postgresql.serving import Answer, Home, Server, Tenant, Threads, eventually
+from tests.postgresql.serving import Answer, Home, Server, Tenant, Threads
 
 from whodid.records import parse_record
 

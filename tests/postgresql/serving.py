@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,16 +35,6 @@ OPERATOR = Actor()
 _READY = re.compile(r"Whodid serves .* at http://127\.0\.0\.1:(\d+) \(Ctrl-C stops it\)\n").fullmatch
 _numbers = itertools.count(1)
 _T = TypeVar("_T")
-
-
-def eventually(what: str, check: Callable[[], _T | None], seconds: float = DEADLINE_SECONDS) -> _T:
-    """What ``check`` gives as soon as it is true; fails where that takes too long."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := check():
-            return found
-        time.sleep(0.02)  # between two looks
-    raise AssertionError(f"waited {seconds} seconds in vain: {what}")
 
 
 @dataclass(frozen=True)

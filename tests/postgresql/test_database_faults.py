@@ -7,10 +7,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.acceptance.running import eventually
 from tests.building import action, new_id
 from tests.postgresql.cluster import Cluster, How, clusters
 from tests.postgresql.producing import Producers, check_kept, refused
-from tests.postgresql.serving import ACTIONS, Answer, Home, Server, Threads, eventually
+from tests.postgresql.serving import ACTIONS, Answer, Home, Server, Threads
 
 SOON_SECONDS = 15.0
 """Within what time a call must be answered while the database is away."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.acceptance.running import eventually
 from tests.building import action, flat
 from tests.postgresql.cluster import Cluster, clusters
 from tests.postgresql.producing import Producers, check_kept
-from tests.postgresql.serving import Home, Server, Tenant, Threads, eventually
+from tests.postgresql.serving import Home, Server, Tenant, Threads
 
 from whodid.checkpoint import SignedCheckpoint
 from whodid.merkle import hash_leaf, root_of

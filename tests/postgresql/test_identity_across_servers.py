@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 import pytest
+from tests.acceptance.running import eventually
 from tests.building import action
 from tests.postgresql.serving import (
     ACTIONS,
@@ -16,7 +17,6 @@ from tests.postgresql.serving import (
     OPERATOR,
     Home,
     Tenant,
-    eventually,
     make_tenant,
 )
 

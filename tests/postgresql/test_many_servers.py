@@ -13,9 +13,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.acceptance.running import eventually
 from tests.building import action, flat, new_id, no_progress
 from tests.postgres import drop_database, new_database
-from tests.postgresql.serving import Answer, Home, Server, Tenant, Threads, eventually
+from tests.postgresql.serving import Answer, Home, Server, Tenant, Threads
 from tests.witnessing import WitnessServer, witness_server
 
 from whodid.checkpoint import SignedCheckpoint, open_checkpoint

@@ -18,7 +18,8 @@ from whodid.records import Kind
 from whodid.store.base import KeptCheckpoint, Query, Standing, WitnessState
 from whodid.store.opening import bring_up
 from whodid.store.postgres import PostgresStore
-from whodid.store.postgres.connection import migrate, migrations, parse_dsn
+from whodid.store.postgres.connection import parse_dsn
+from whodid.store.postgres.schema import migrate, migrations
 
 NEWEST = migrations()[-1][0]
 OLD_ENTRIES = 300

@@ -150,9 +150,6 @@ class Signer:
         verifiers = self.verifiers(account)
         try:
             theirs = open_checkpoint(kept, verifiers).checkpoint.size
-        except InvalidEvidence:
-            return False
-        try:
             return newest is None or open_checkpoint(newest, verifiers).checkpoint.size < theirs
         except InvalidEvidence:
             return False

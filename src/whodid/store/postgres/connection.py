@@ -1,12 +1,10 @@
-"""Connections to the database: the pool, how PostgreSQL's errors are told, and the schema's version."""
+"""Connections to the database: how they are made, the pool, and how PostgreSQL's errors are told."""
 
 import asyncio
-import logging
 import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib import resources
 from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
@@ -14,18 +12,13 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from whodid.errors import InvalidSetting, StoreUnavailable, StoreUnusable, WhodidError
-
-log = logging.getLogger(__name__)
+from whodid.errors import InvalidSetting, StoreUnavailable, WhodidError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = AsyncConnection[Row]
-
-OLDEST_SERVER: Final = 140_000
-"""PostgreSQL 14."""
 
 CONNECTIONS: Final = 12
 """How many connections a process has at most: appends of that many accounts at once, and readers."""
@@ -36,9 +29,6 @@ PATIENCE_SECONDS: Final = 5.0
 _DOWN_SECONDS: Final = 1.0
 _SHORT_PATIENCE_SECONDS: Final = 0.2
 """How long those wait who ask right after somebody has waited in vain: a call asks more than once."""
-
-_LOCK: Final = 0x57484F44  # "WHOD"
-_SCHEMA_TABLE: Final = "whodid_schema"
 
 # Everything that runs is short; what takes longer than this hangs, and holds an account's head.
 _OPTIONS: Final = (
@@ -105,78 +95,6 @@ def _is_clear(url: str) -> bool:
     """Whether no part of a password can be taken for another part of the URL, which errors would show."""
     address, _, rest = url.partition("://")[2].partition("/")
     return not set("?#@") & set(address.rpartition("@")[0]) and "@" not in rest.partition("?")[0] and "#" not in rest
-
-
-def migrations() -> list[tuple[int, str]]:
-    """The numbered migrations and their SQL, in order."""
-    folder = resources.files("whodid.store") / "sql" / "postgresql"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return [(int(file.name.partition("_")[0]), file.read_text("utf-8")) for file in files]
-
-
-def check_schema(dsn: str) -> None:
-    """Raise ``StoreUnusable`` unless the database has the schema that is needed; ``StoreUnavailable``, too."""
-    with _connected(dsn) as connection:
-        version, newest = _version(connection), migrations()[-1][0]
-        if version < newest:
-            state = "has no schema of Whodid yet" if version == 0 else f"has schema {version}, and {newest} is needed"
-            raise StoreUnusable(f"the database {state}; 'whodid db init' brings it up to date")
-        if connection.execute("SHOW fsync").fetchone() == ("off",):
-            log.warning("the database has fsync = off: what it acknowledges is lost if its machine fails")
-
-
-def migrate(dsn: str, then: Callable[[psycopg.Connection[Row]], None] | None = None) -> tuple[int, int]:
-    """Bring the database's schema up to date, and do ``then``, in one transaction; its version before and after.
-
-    Safe to run twice, and by many processes at once. Raises ``StoreUnusable`` or ``StoreUnavailable``.
-    """
-    with _connected(dsn) as connection, connection.transaction():
-        connection.execute(UNHURRIED_HERE)
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {_SCHEMA_TABLE} "
-            "(version int PRIMARY KEY, migrated_at timestamptz NOT NULL DEFAULT now())"
-        )
-        before = _version(connection)
-        for number, statements in migrations():
-            if number > before:
-                connection.execute(statements.encode())
-                connection.execute(f"INSERT INTO {_SCHEMA_TABLE} (version) VALUES (%s)", (number,))  # noqa: S608
-        if then is not None:
-            then(connection)
-        return before, _version(connection)
-
-
-@contextmanager
-def _connected(dsn: str) -> Iterator[psycopg.Connection[Row]]:
-    with telling_errors(), psycopg.connect(dsn, autocommit=True) as connection:
-        server = connection.info.server_version
-        if server < OLDEST_SERVER:
-            raise StoreUnusable(f"PostgreSQL 14 or later is needed; this is {server // 10000}")
-        if not psycopg.Pipeline.is_supported():
-            raise StoreUnusable("the library libpq, which psycopg uses, must be version 14 or later")
-        encoding = connection.info.parameter_status("server_encoding")
-        if encoding != "UTF8":
-            raise StoreUnusable(
-                f"the database must have the encoding UTF8, not {encoding}: "
-                "createdb --encoding=UTF8 --template=template0 makes such a one"
-            )
-        yield connection
-
-
-def _version(connection: psycopg.Connection[Row]) -> int:
-    """The schema's version; 0 where there is none. Raises ``StoreUnusable`` where it is too new."""
-    if connection.execute("SELECT to_regclass(%s)", (_SCHEMA_TABLE,)).fetchone() == (None,):
-        return 0
-    row = connection.execute(f"SELECT coalesce(max(version), 0) FROM {_SCHEMA_TABLE}").fetchone()  # noqa: S608
-    assert row is not None
-    version, newest = int(row[0]), migrations()[-1][0]
-    if version > newest:
-        raise StoreUnusable(
-            f"the database has schema {version}, of a newer Whodid; this one knows schemas up to {newest}: use a newer "
-            "Whodid"
-        )
-    return version
 
 
 class Pool:

@@ -1,7 +1,8 @@
 """Making a database ready, before any server uses it: ``whodid db init``."""
 
 from whodid.store.postgres.citus import distribute, keep_distributed
-from whodid.store.postgres.connection import migrate, parse_dsn
+from whodid.store.postgres.connection import parse_dsn
+from whodid.store.postgres.schema import migrate
 
 
 def bring_up(url: str, *, citus: bool = False) -> str:

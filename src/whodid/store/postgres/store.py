@@ -33,10 +33,11 @@ from whodid.store.base import (
     WitnessState,
 )
 from whodid.store.postgres import agreeing, check, identity, reader, search_rebuild, tree
-from whodid.store.postgres.connection import Pool, check_schema, migrate, parse_dsn
+from whodid.store.postgres.connection import Pool, parse_dsn
 from whodid.store.postgres.listening import Changed, listen
 from whodid.store.postgres.partitions import Partitions
 from whodid.store.postgres.rows import recorded_at
+from whodid.store.postgres.schema import check_schema, migrate
 from whodid.store.postgres.takeover import Takeover
 from whodid.store.postgres.writer import Appender, LogBusy, SealedSubmission, seal, told
 
