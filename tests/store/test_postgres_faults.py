@@ -191,6 +191,16 @@ async def test_a_partition_that_is_gone_is_made_again(store: PostgresStore, url:
     assert (await append(store, account, *(event(account) for _ in range(count)))).seqs == list(range(1, count + 1))
 
 
+async def test_an_account_is_added_though_a_partition_is_gone(store: PostgresStore, url: str) -> None:
+    """As for an append."""
+    await add_account(store)
+    with psycopg.connect(url, autocommit=True) as other:
+        dropped = other.execute("SELECT relid::regclass::text FROM pg_partition_tree('entry') WHERE isleaf").fetchall()
+        for (name,) in dropped:
+            other.execute(f"DROP TABLE {name}")
+    assert (await add_account(store)).frontier.size == 1
+
+
 async def test_a_transaction_that_stands_still_is_ended_by_the_database(store: PostgresStore) -> None:
     """A server that hangs must not keep an account's head from the others: PostgreSQL 17 and later see to it.
 

@@ -7,7 +7,9 @@ numbers have no gaps, and nobody sees N before N - 1; accounts do not wait for e
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import psycopg
 
@@ -40,6 +42,8 @@ from whodid.store.postgres.rows import recorded_at
 from whodid.store.postgres.schema import check_schema, migrate
 from whodid.store.postgres.takeover import Takeover
 from whodid.store.postgres.writer import Appender, LogBusy, SealedSubmission, seal, told
+
+_T = TypeVar("_T")
 
 
 class PostgresStore:
@@ -95,14 +99,18 @@ class PostgresStore:
     async def _append(self, account_no: int, submissions: list[SealedSubmission]) -> list[Result] | StoreUnavailable:
         """Each account's part is a transaction of its own: what fails one of them does not fail the others."""
         try:
-            try:
-                return await self._appender.append(account_no, submissions)
-            except psycopg.errors.CheckViolation:  # a partition is gone: another database has taken over, perhaps
-                self._partitions.forget()
-                await self._make_room(submissions)
-                return await self._appender.append(account_no, submissions)
+            return await self._with_room(submissions, partial(self._appender.append, account_no, submissions))
         except Exception as error:
             return told(error, account_no)
+
+    async def _with_room(self, sealed: Sequence[SealedSubmission], work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do the work; once more if a partition is gone that was there: another database has taken over, perhaps."""
+        try:
+            return await work()
+        except psycopg.errors.CheckViolation:
+            self._partitions.forget()
+            await self._make_room(sealed)
+            return await work()
 
     async def _make_room(self, sealed: Sequence[SealedSubmission]) -> None:
         now_ms = self._clock()
@@ -120,13 +128,9 @@ class PostgresStore:
             await connection.execute("UPDATE whodid_schema SET migrated_at = migrated_at")
 
     async def add_account(self, name: str, created_ms: int, first: Event) -> Account:
-        await self._make_room([self._sealed(Submission(0, [first]))])
-        try:
-            return await self._add_account(name, created_ms, first)
-        except psycopg.errors.CheckViolation:
-            self._partitions.forget()
-            await self._make_room([self._sealed(Submission(0, [first]))])
-            return await self._add_account(name, created_ms, first)
+        sealed = [self._sealed(Submission(0, [first]))]
+        await self._make_room(sealed)
+        return await self._with_room(sealed, partial(self._add_account, name, created_ms, first))
 
     async def _add_account(self, name: str, created_ms: int, first: Event) -> Account:
         try:
