@@ -16,6 +16,7 @@ from bench.options import RESULTS, Options, parse_options
 from bench.places import Places
 from bench.reading import measure_reading
 from bench.report import Figure, say, table, write_json
+from bench.searching import measure_searching
 from bench.servers import measure_servers
 from bench.singles import measure_singles
 from bench.size import measure_size
@@ -46,12 +47,14 @@ def _measure(options: Options, folder: Path, places: Places) -> list[Figure]:
         figures += measure_singles(options, places)
     if "servers" in options.parts:
         figures += measure_servers(options, places)
-    if {"reading", "size", "evidence"} & set(options.parts):
+    if {"reading", "searching", "size", "evidence"} & set(options.parts):
         stores = asyncio.run(fill_stores(places, options.sizes))
         if "size" in options.parts:  # first: reading leaves token uses behind
             figures += measure_size(options, stores)
         if "reading" in options.parts:
             figures += measure_reading(options, stores)
+        if "searching" in options.parts:
+            figures += measure_searching(options, stores)
         if "evidence" in options.parts:
             figures += measure_evidence(options, folder, places, stores)
     return figures

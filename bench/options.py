@@ -11,8 +11,8 @@ from bench.targets import POSTGRESQL, SQLITE, Targets
 RESULTS = Path(__file__).parent / "results"
 
 PARTS: Final = {
-    "sqlite": ("batches", "singles", "reading", "size", "evidence"),
-    "postgresql": ("batches", "singles", "servers", "reading", "size", "evidence"),
+    "sqlite": ("batches", "singles", "reading", "searching", "size", "evidence"),
+    "postgresql": ("batches", "singles", "servers", "reading", "searching", "size", "evidence"),
 }
 """By store."""
 

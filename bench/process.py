@@ -48,7 +48,11 @@ class Server(AbstractContextManager["Server"]):
 
     def peak_memory_mb(self) -> float:
         """The most memory that server and writing process have had so far (``VmHWM``), added up, in 10^6 bytes."""
-        return sum(_peak_memory_bytes(process) for process in self._processes()) / 1e6
+        return sum(_memory_bytes(process, "VmHWM") for process in self._processes()) / 1e6
+
+    def memory_mb(self) -> float:
+        """The memory that server and writing process have now (``VmRSS``), added up, in 10^6 bytes."""
+        return sum(_memory_bytes(process, "VmRSS") for process in self._processes()) / 1e6
 
     def cpu_seconds(self) -> float:
         """How much processor time server and writing process have used so far."""
@@ -76,10 +80,10 @@ def started(places: Sequence[Place]) -> Iterator[list[Server]]:
         yield [stack.enter_context(Server(place)) for place in places]
 
 
-def _peak_memory_bytes(process: int) -> int:
-    peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text("ascii"))
-    assert peak is not None
-    return int(peak[1]) * 1024
+def _memory_bytes(process: int, which: str) -> int:
+    found = re.search(rf"{which}:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text("ascii"))
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def cpu_seconds_with_children(process: int) -> float:

@@ -21,7 +21,8 @@ from bench.places import RawResult
 from whodid.records import Kind, parse_record
 from whodid.store.sqlite.bulk import BulkInsert
 from whodid.store.sqlite.compression import Decompressor
-from whodid.store.sqlite.connection import make_file, open_reader, open_writer, prepare_file, transaction
+from whodid.store.sqlite.connection import make_file, open_reader, open_writer, transaction
+from whodid.store.sqlite.schema import prepare_file
 from whodid.store.sqlite.search import TermMaker
 
 _ROOT = Path(__file__).parent.parent
@@ -31,7 +32,7 @@ _PREPARED = 100_000
 _COLUMNS = ("time_key", "account_no", "seq", "kind", "dictionary", "salt", "commitment", "record")
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM entry WHERE time_key > ? ORDER BY time_key LIMIT {_PREPARED}"
 _INSERT_ENTRY = BulkInsert(f"entry ({', '.join(_COLUMNS)})", len(_COLUMNS))
-_INSERT_ID = BulkInsert("record_id (account_no, id, time_key)", 3)
+_INSERT_ID = BulkInsert("record_id (account_no, id, seq)", 3)
 _INSERT_TERMS = BulkInsert("search (rowid, terms)", 2)
 
 
@@ -98,11 +99,11 @@ def _prepared(connection: apsw.Connection) -> Iterator[_Rows]:
 def _finish(entries: list[Any], read: Decompressor, maker: TermMaker) -> _Rows:
     rows = _Rows(entries, [], [], 0)
     size_bytes = 0
-    for key, account_no, _, kind, dictionary, _, _, frame in entries:
+    for key, account_no, seq, kind, dictionary, _, _, frame in entries:
         record = read(dictionary, frame)
         body = parse_record(Kind(kind), record)
         size_bytes += len(record)
-        rows.ids.append((account_no, bytes.fromhex(str(body.id)), key))
+        rows.ids.append((account_no, bytes.fromhex(str(body.id)), seq))
         rows.terms.append((key, maker.terms(account_no, body)))
     return rows._replace(record_bytes=size_bytes)
 

@@ -28,7 +28,7 @@ _HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
 _ENTRY: Final = (
     "account_no, seq, recorded_ms, created_ms, kind, salt, commitment, record, "
-    "type, action, user_id, user_email, target_id, token_id, scope, outcome, ip_address"
+    "type, action, user_id, user_email, target_id, token_id, scope, outcome, ip_address, words"
 )
 _ID: Final = "account_no, id, seq, recorded_ms"
 

@@ -24,6 +24,8 @@ class Targets:
     """The p50 of a reading call."""
     reading_growth: Target
     """Of that, from the smallest size to five million events."""
+    search_ms: Target | None
+    """The p50 of a page of a search."""
     start_seconds: Target
     proof_ms: Target | None
     """The p50 of a random record's proof."""
@@ -38,6 +40,7 @@ SQLITE: Final = Targets(
     echo_ratio=at_least(0.5),
     reading_ms=at_most(5),
     reading_growth=at_most(1.5),
+    search_ms=at_most(5),
     start_seconds=at_most(1.0),
     proof_ms=at_most(3),
 )
@@ -51,6 +54,7 @@ POSTGRESQL: Final = Targets(
     echo_ratio=None,
     reading_ms=at_most(10),
     reading_growth=at_most(1.5),
+    search_ms=None,
     start_seconds=at_most(1.0),
     proof_ms=None,
 )

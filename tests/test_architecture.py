@@ -16,6 +16,8 @@ ORDER = (
     "config",
     "logs",
     "records",
+    "words",
+    "conditions",
     "commitment",
     "merkle",
     "proofs",
@@ -30,14 +32,17 @@ ORDER = (
     "ingest",
     "sequencer",
     "metrics",
+    "ratelimit",
     "tokens",
     "identity",
     "auth",
     "query",
     "recording",
+    "changing",
     "feed",
     "evidence",
     "verify",
+    "client",
     "importing",
     "migrating",
     "exporting",
@@ -54,13 +59,17 @@ KEEPERS = {
     "starlette": ("web",),
     "uvicorn": ("web",),
     "apsw": ("store.sqlite",),
-    "zstandard": ("store.sqlite",),
+    "zstandard": ("store.sqlite", "importing", "exporting"),
+    "pyarrow": ("exporting",),
     "psycopg": ("store.postgres",),
     "psycopg_pool": ("store.postgres",),
     "cyclopts": ("cli",),
     "prometheus_client": ("metrics",),
     "cryptography": ("notes", "checkpoint", "evidence"),
     "urllib3": ("evidence", "verify"),
+    "httpx": ("client",),
+    "jinja2": ("web",),
+    "markupsafe": ("web",),
 }
 
 LONGEST_MODULE = 500
@@ -145,12 +154,15 @@ def test_every_module_has_a_place_in_the_order() -> None:
 
 
 def test_no_import_points_against_the_order() -> None:
-    """A module imports only what stands before it; within one line of the order, only cycles are forbidden."""
+    """A module imports only what stands before it; within one line of the order, only cycles are forbidden.
+
+    The package itself has no place: it shows the client, which is loaded when it is asked for.
+    """
     wrong = [
         f"{module} imports {target}"
         for module, targets in arrows().items()
         for target in sorted(targets)
-        if rank(target) > rank(module)
+        if module and rank(target) > rank(module)
     ]
     assert wrong == []
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import pytest
@@ -31,14 +31,15 @@ from tests.acceptance.running import ACTIONS, Running, Tenant, tenant_of
 from tests.building import action
 from tests.cli.running import ACCOUNT, Whodid
 
-from whodid import __version__, ingest, query, records
+from whodid import __version__, ingest, records
 from whodid.cli.app import app, run
 from whodid.config import Settings, load_settings
 from whodid.errors import WhodidError
 from whodid.evidence.witnesses import parse_witnesses
 from whodid.metrics import Metrics
+from whodid.query.compatible import MOST_RECORDS
 from whodid.records import MODELS, Kind
-from whodid.store.sqlite.writer import TIE_BITS
+from whodid.store.sqlite.time_keys import TIE_BITS
 from whodid.web.openapi import openapi_document
 from whodid.web.problems import status_of
 from whodid.web.server import MAX_HEAD_BYTES
@@ -263,7 +264,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["request line and headers"] == f"{MAX_HEAD_BYTES >> 10} KiB"
     assert limits["`createdAt`"] == "from 1970 to five minutes ahead of the server"
     assert records.MAX_CLOCK_LEAD_MS == 5 * 60 * 1000
-    assert f"{query.MOST_RECORDS}" in dict(row[::2] for row in table(API, "Parameter"))["`count`"]
+    assert f"{MOST_RECORDS}" in dict(row[::2] for row in table(API, "Parameter"))["`count`"]
     assert f"{1 << TIE_BITS:,} entries" in README
 
 
@@ -365,15 +366,18 @@ def by_curl(command: str, there: Demonstration) -> str:
 
 def by_hand(command: str, there: Demonstration) -> str:
     """Make the same call where there is no curl: as much of it as the documentation uses."""
-    words = shlex.split(command.replace(HOST, there.url).replace("$TOKEN", there.token))
+    words = shlex.split(command.replace("\\\n", " ").replace(HOST, there.url).replace("$TOKEN", there.token))
     headers = {"User-Agent": "curl/0"}
     body: str | None = None
-    url = ""
+    url = query = ""
     rest = iter(words[1:])
     for word in rest:
         match word:
-            case "-sS":
+            case "-sS" | "-G":
                 pass
+            case "--data-urlencode":
+                name, _, value = next(rest).partition("=")
+                query = f"{name}={quote(value)}"
             case "-H":
                 name, _, value = next(rest).partition(": ")
                 headers[name] = value
@@ -383,7 +387,7 @@ def by_hand(command: str, there: Demonstration) -> str:
                 url = word
     parts = urlsplit(url)
     with contextlib.closing(http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=20)) as connection:
-        target = f"{parts.path}?{parts.query}".rstrip("?")
+        target = f"{parts.path}?{parts.query or query}".rstrip("?")
         connection.request("GET" if body is None else "POST", target, body, headers)
         return connection.getresponse().read().decode()
 
@@ -446,7 +450,7 @@ def test_the_calls_of_the_other_pages_work_too(
     assert len(calls) >= 3
     for call in calls:
         answer = json.loads(way(call, demonstration))
-        assert answer.keys() & {"count", "status"}, answer
+        assert answer.keys() & {"count", "data", "status"}, answer
         assert answer.get("status", "ready") == "ready", answer
 
 

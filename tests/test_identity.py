@@ -12,7 +12,7 @@ from tests.building import NOW_MS, ManualClock, flat, no_progress
 from whodid.errors import Conflict, InvalidParameter, NameTaken, NotFound, StaleIdentity
 from whodid.identity import LONGEST_LIFE_DAYS, Actor, Identity
 from whodid.records import DAY_MS, OPERATOR_ID
-from whodid.store.base import Account, Role, Scope, Store, User
+from whodid.store.base import Account, Role, Scope, Store, Submission, User
 from whodid.store.sqlite import SqliteStore
 from whodid.tokens import digest_of, is_authentic
 
@@ -102,6 +102,18 @@ async def test_names_are_short_and_printable(identity: Identity, name: str) -> N
             await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name=wrong, life_ms=HOUR_MS)
 
 
+async def test_a_token_is_no_name(identity: Identity, store: SqliteStore) -> None:
+    """Who mistakes one for the other has it nowhere in the log."""
+    account, ann = await with_ann(identity)
+    made = await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name="laptop", life_ms=HOUR_MS)
+    size = len(await log_of(store, account))
+    with pytest.raises(InvalidParameter, match="must not have an access token"):
+        await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name=made[1], life_ms=HOUR_MS)
+    with pytest.raises(InvalidParameter, match="must not have an access token"):
+        await identity.update_user(account, OPERATOR, ann, name=f"Ann {made[1]}")
+    assert len(await log_of(store, account)) == size
+
+
 @pytest.mark.parametrize("user_id", ["", "x" * 24, "A" * 24, "a" * 23, "a" * 24 + "\n"])
 async def test_a_users_own_id_must_be_an_id(identity: Identity, user_id: str) -> None:
     """A user of another platform keeps its id, if it is one."""
@@ -188,6 +200,81 @@ async def test_changes_at_the_same_moment_do_not_undo_each_other(
     await beside.close()
 
 
+@pytest.mark.parametrize("change", [{"role": Role.POWER_USER}, {"active": False}])
+async def test_users_leave_their_account_an_administrator(
+    identity: Identity, store: SqliteStore, change: dict[str, Any]
+) -> None:
+    """The last one who is active keeps the role; neither a deactivated one nor another role stands in."""
+    account, ann = await with_ann(identity)
+    by_ann = Actor(ann.id, ann.email)
+    bob = await identity.add_user(account, by_ann, email="bob@acme.example", role=Role.ADMINISTRATOR)
+    await identity.add_user(account, by_ann, email="carl@acme.example", role=Role.POWER_USER)
+    await identity.update_user(account, by_ann, bob, active=False)
+    size = len(await log_of(store, account))
+    with pytest.raises(Conflict, match=r"ann@acme.example is the last active administrator .* another user") as caught:
+        await identity.update_user(account, by_ann, ann, **change)
+    assert type(caught.value) is Conflict
+    assert len(await log_of(store, account)) == size
+    await identity.update_user(account, by_ann, ann, name="Ann", role=Role.ADMINISTRATOR, active=True)
+    await identity.update_user(account, by_ann, bob, active=True)
+    ann = await identity.update_user(account, by_ann, ann, **change)
+    with pytest.raises(Conflict, match=r"bob@acme.example is the last"):
+        await identity.update_user(account, by_ann, bob, **change)
+
+
+async def test_the_operator_may_leave_an_account_without_an_administrator(identity: Identity) -> None:
+    """Who can make another one at any time."""
+    account, ann = await with_ann(identity)
+    assert (await identity.update_user(account, OPERATOR, ann, active=False)).active is False
+
+
+async def test_administrators_who_leave_at_the_same_moment_do_not_leave_none(
+    identity: Identity, store_path: Path, clock: ManualClock
+) -> None:
+    """Two processes that each see two administrators do not take away one each."""
+    account, ann = await with_ann(identity)
+    beside = SqliteStore(store_path)
+    other = Identity(beside, clock=clock)
+    bob = await identity.add_user(account, OPERATOR, email="bob@acme.example", role=Role.ADMINISTRATOR)
+    for _ in range(5):
+        outcomes = await asyncio.gather(
+            identity.update_user(account, Actor(ann.id), bob, active=False),
+            other.update_user(account, Actor(bob.id), ann, active=False),
+            return_exceptions=True,
+        )
+        refused = [one for one in outcomes if isinstance(one, StaleIdentity | Conflict)]
+        assert len(refused) == len([one for one in outcomes if isinstance(one, BaseException)]) == 1
+        for user in (ann, bob):
+            await identity.update_user(account, OPERATOR, user, active=True)
+    await beside.close()
+
+
+async def test_an_action_says_from_where_its_call_came(identity: Identity, store: SqliteStore) -> None:
+    """Address, agent and request id of a change that was asked for over the network."""
+    account, ann = await with_ann(identity)
+    actor = Actor(ann.id, ann.email, {"via": "api"}, "192.0.2.1", "curl/8", "r-7")
+    await identity.update_user(account, actor, ann, name="Ann")
+    record = (await log_of(store, account))[-1]
+    assert (record["ip_address"], record["user_agent"], record["request_id"]) == ("192.0.2.1", "curl/8", "r-7")
+    assert record["metadata"] == {"via": "api"}
+
+
+async def test_changes_go_where_they_are_told_to(identity: Identity, store: SqliteStore) -> None:
+    """The same rules, before something else that appends."""
+    account, ann = await with_ann(identity)
+    handed: list[Submission] = []
+
+    async def append(submission: Submission) -> None:
+        handed.append(submission)
+
+    await identity.through(append).update_user(account, OPERATOR, ann, name="Ann")
+    assert [one.account_no for one in handed] == [account.no]
+    assert handed[0].identity_version == await store.identity_version(account.no)
+    assert await identity.user_of(account, ann.id) == ann
+    with pytest.raises(NotFound, match="0" * 24):
+        await identity.user_of(account, "0" * 24)
+
+
 async def test_a_new_token_is_shown_once_and_kept_as_its_digest(identity: Identity, store: SqliteStore) -> None:
     """Its text is authentic, leads to its owner and account, and is nowhere in the log."""
     account, ann = await with_ann(identity)
@@ -212,6 +299,8 @@ async def test_a_token_lives_a_second_to_a_year(identity: Identity, life_ms: int
     account, ann = await with_ann(identity)
     with pytest.raises(InvalidParameter, match="at least a second and at most a year"):
         await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name="laptop", life_ms=life_ms)
+    with pytest.raises(InvalidParameter, match="at least a second and at most a year"):
+        await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name="laptop", expires_ms=NOW_MS + life_ms)
     longest = LONGEST_LIFE_DAYS * DAY_MS
     assert await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name="laptop", life_ms=longest)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.building import NOW_MS, ManualClock, action, add_account, flat, new_id, token_use
@@ -149,6 +150,40 @@ def test_gzip_is_seen_from_its_content_and_may_have_several_members() -> None:
     assert read(joined) == read(joined + b"\0" * 600) == read(b"".join(parts)) == [b'{"a":1}', b'{"b":2}']
 
 
+def test_zstd_is_seen_from_its_content_and_may_have_several_frames() -> None:
+    """Whatever an export was packed with, an import unpacks it."""
+    parts = [b'\xef\xbb\xbf{"a":1}\n', b'{"b":2}\n', b'{"c":"' + b"x" * 100_000 + b'"}']
+    joined = b"".join(map(zstandard.compress, parts))
+    assert read(joined) == read(b"".join(parts))
+
+
+def test_damaged_zstd_is_refused() -> None:
+    """Cut off anywhere, changed, or with something else after its end."""
+    packed = zstandard.ZstdCompressor(write_checksum=True).compress(b'{"a":1}\n' * 50)
+    for cut in range(4, len(packed)):
+        with pytest.raises(MalformedBody, match="zstd"):
+            read(packed[:cut])
+    for wrong in (packed + b"more", packed[:-1] + bytes([packed[-1] ^ 1])):
+        with pytest.raises(MalformedBody, match="zstd"):
+            read(wrong)
+
+
+def test_a_small_file_that_becomes_a_huge_one_is_refused_before_it_fills_the_memory() -> None:
+    """256 MiB without a line's end, packed in a few KiB, take a few pieces at most."""
+    stream = zstandard.ZstdCompressor().compressobj()
+    begin = stream.compress(b'{"a":"')
+    packed = begin + b"".join(stream.compress(b"x" * (1 << 20)) for _ in range(256)) + stream.flush()
+    assert len(packed) < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedBody, match=str(MAX_RECORD_BYTES)):
+            read(packed)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * 1024 * 1024
+
+
 def test_damaged_gzip_is_refused() -> None:
     """Cut off anywhere, or with something else after its end."""
     packed = gzip.compress(b'{"a":1}\n' * 50)
@@ -197,6 +232,39 @@ async def test_kinds_may_be_mixed_and_the_order_stays(store: SqliteStore) -> Non
     assert await load(store, account, records) == Tally(imported=49)
     logged = [json.loads(entry.record)["_id"] for entry in await flat(store.entries(account.no, 1))]
     assert logged == [record["_id"] for record in records]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("form", ["lines", "reply"])
+async def test_numbers_of_another_log_are_left_out(store: SqliteStore, form: str, indent: int | None) -> None:
+    """Answers and exports have them in front, as ``seq``; what is stored is as it was without."""
+    account = await add_account(store)
+    records = [whole(n, account=account.name, metadata={"seq": n}) for n in range(1, 4)]
+    records.append(token_use(_id=new_id(ABOVE_ALL + 4), createdAt=CREATED))
+    numbered = [{"seq": 10**17 * seq} | record for seq, record in enumerate(records)]
+    if form == "reply":
+        data = json.dumps({"data": numbered, "next": None, "head": 7}, indent=indent).encode()
+    else:
+        data = b"\n".join(json.dumps(record).encode() for record in numbered)
+    completer = Completer(account.name, Directory({}), IdMaker(os.urandom), ManualClock(NOW_MS + 1000))
+    assert await Loader(store, account, completer).load([RecordFile("f", io.BytesIO(data))], lambda _: None) == Tally(
+        imported=4
+    )
+    assert await load(store, account, records) == Tally(duplicates=4)
+    logged = [json.loads(entry.record) for entry in await flat(store.entries(account.no, 1))]
+    assert [record.get("metadata") for record in logged] == [{"seq": 1}, {"seq": 2}, {"seq": 3}, None]
+    assert not any("seq" in record for record in logged)
+
+
+@pytest.mark.parametrize("seq", ['"5"', "5.0", "-1", "05", "null", "[1]", "1e3"])
+async def test_what_is_no_number_of_an_entry_is_a_fault(store: SqliteStore, seq: str) -> None:
+    """As any key is that records don't have."""
+    account = await add_account(store)
+    data = b'{"seq":' + seq.encode() + b"," + json.dumps(whole(1)).encode()[1:]
+    completer = Completer(account.name, Directory({}), IdMaker(os.urandom), ManualClock(NOW_MS + 1000))
+    tally = await Loader(store, account, completer).load([RecordFile("f", io.BytesIO(data))], lambda _: None)
+    assert tally.imported == 0
+    assert len(tally.problems) == 1
 
 
 async def test_a_record_twice_in_one_file_is_stored_once(store: SqliteStore) -> None:

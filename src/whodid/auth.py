@@ -71,6 +71,27 @@ RECORD = Operation(
     frozenset({Scope.API, Scope.LOGS_WRITE}),
     frozenset({Role.ADMINISTRATOR, Role.POWER_USER, Role.SERVICE}),
 )
+SEARCH = Operation(
+    "searching the log",
+    frozenset({Scope.API, Scope.API_READONLY, Scope.SECURITY_LOGS}),
+    frozenset({Role.ADMINISTRATOR, Role.POWER_USER, Role.AUDITOR, Role.SECURITY_MANAGER}),
+)
+ASK_WHO = Operation("asking who calls", frozenset(Scope), frozenset(Role))
+READ_USERS = Operation(
+    "listing users",
+    frozenset({Scope.API, Scope.API_READONLY}),
+    frozenset({Role.ADMINISTRATOR, Role.AUDITOR, Role.SECURITY_MANAGER}),
+)
+MANAGE_USERS = Operation("changing users", frozenset({Scope.API}), frozenset({Role.ADMINISTRATOR}))
+READ_OWN_TOKENS = Operation("listing one's tokens", frozenset({Scope.API, Scope.API_READONLY}), frozenset(Role))
+READ_TOKENS = Operation(
+    "listing the tokens of others", frozenset({Scope.API, Scope.API_READONLY}), frozenset({Role.ADMINISTRATOR})
+)
+CREATE_OWN_TOKENS = Operation("creating tokens for oneself", frozenset({Scope.API}), frozenset(Role) - {Role.SERVICE})
+EXPIRE_OWN_TOKENS = Operation("expiring one's tokens", frozenset({Scope.API}), frozenset(Role))
+MANAGE_TOKENS = Operation(
+    "creating and expiring the tokens of others", frozenset({Scope.API}), frozenset({Role.ADMINISTRATOR})
+)
 NOTHING = Operation("this", frozenset(Scope), frozenset(Role))
 """For calls that lead nowhere: any valid token may learn that there is no such page."""
 
@@ -94,6 +115,7 @@ class Principal(Struct, frozen=True):
     scope: Scope
     expires_ms: int
     user_id: str
+    user_email: str
     role: Role
     account_no: int
     account: str
@@ -159,6 +181,20 @@ class Gate:
                 raise refusal
             return principal
         raise StaleIdentity
+
+    async def recheck(
+        self, bearer: str | None, principal: Principal, operation: Operation, identity_version: int
+    ) -> Principal:
+        """Who calls, for a call that goes on for long, now that the account's users and tokens are of this version.
+
+        Raises ``Unauthenticated`` and ``Forbidden`` where the token does not open it any more.
+        """
+        if principal.identity_version != identity_version:
+            self.forget(principal)
+        current = await self.identify(bearer)
+        if refusal := refuse(current, operation):
+            raise refusal
+        return current
 
     def use_of(self, principal: Principal, call: Call, refusal: WhodidError | None = None) -> Event:
         """The token use of a call."""
@@ -282,6 +318,7 @@ def _principal(credential: Credential) -> Principal:
         scope=token.scope,
         expires_ms=token.expires_ms,
         user_id=user.id,
+        user_email=user.email,
         role=user.role,
         account_no=account.no,
         account=account.name,

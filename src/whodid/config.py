@@ -33,8 +33,12 @@ class Settings:
     body_mib: int = _setting(
         128, "how many MiB of request bodies may be in memory at once; half of it for one account", least=64
     )
+    streams: int = _setting(
+        2_000, "how many readers may follow the feed as a stream at once; more are answered 503", least=0
+    )
     batch_events: int = _setting(4_000, "how many events one commit writes at most", least=1)
     token_cache: int = _setting(10_000, "how many checked tokens are remembered", least=0)
+    rate_limit: int = _setting(0, "how many calls a minute each token may make; more are answered 429; 0: any", least=0)
     public_host: str = _setting(
         "",
         "the host, and port if need be, that the server is reached at from outside: the beginning of each log's name "

@@ -5,6 +5,7 @@
     WhodidError
     ├── InvalidRequest             the request itself is wrong
     │   ├── InvalidParameter         a query parameter or a command's argument
+    │   │   └── InvalidCursor          a cursor that is broken, or of another log or call
     │   ├── MalformedBody            a body that is not what its type says
     │   ├── BodyTooLarge             a body, an event or a batch over its limit
     │   ├── NotAcceptable            no form of the answer is one that the caller takes
@@ -13,10 +14,12 @@
     ├── Unauthenticated            no valid token
     ├── Forbidden                  a valid token that may not do this
     ├── NotFound                   no such account, user, token, page
+    ├── Gone                       a part of the log that is no longer kept
     ├── MethodNotAllowed           the page exists, the method does not
     ├── Conflict                   the store holds something that contradicts the request
     │   ├── IdConflict               the same ``_id`` with other content
     │   └── NameTaken                an account, an address or a token's name is in use
+    ├── TooManyRequests            more calls than are granted to a token
     ├── StaleIdentity              users or tokens changed since the caller was checked; check again
     ├── Unavailable                not now: try again later
     │   ├── Overloaded               a queue or a budget is full
@@ -64,6 +67,12 @@ class InvalidParameter(InvalidRequest):
     """A query parameter or a command's argument is unknown, repeated or has a wrong value."""
 
     code = "invalid_parameter"
+
+
+class InvalidCursor(InvalidParameter):
+    """A cursor is broken or altered, or was made for another account's log or another call."""
+
+    code = "invalid_cursor"
 
 
 class MalformedBody(InvalidRequest):
@@ -133,6 +142,12 @@ class NotFound(WhodidError):
     code = "not_found"
 
 
+class Gone(WhodidError):
+    """A cursor leads to a part of the log that is no longer kept; the message says from where it can go on."""
+
+    code = "gone"
+
+
 class MethodNotAllowed(WhodidError):
     """The page exists, but not for this method."""
 
@@ -176,6 +191,16 @@ class StaleIdentity(WhodidError):
 
     def __init__(self) -> None:
         super().__init__("users or tokens of the account are changing; try again")
+
+
+class TooManyRequests(WhodidError):
+    """The token made more calls than it is granted; the next one may be made after ``retry_after_seconds``."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(WhodidError):

@@ -3,19 +3,23 @@
 A change and the action that tells of it are one submission: neither is ever there without the other. A change is
 made of what is stored, under the identity version of then: where another process was faster, it is refused
 (``StaleIdentity``) and never undoes the other's.
+
+What holds for whoever asks is here; which scope and role open a call is in ``auth``. One rule binds the users of an
+account and not the operator: they leave it an active administrator. The operator can make another one at any time.
 """
 
+import copy
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from whodid.errors import Conflict, InvalidParameter, NotFound, WhodidError
-from whodid.records import DAY_MS, OPERATOR_ID, Action, Change, Event, IdMaker, Kind, complete, is_name, render_time
+from whodid.records import DAY_MS, OPERATOR_ID, Action, Change, Event, IdMakers, Kind, complete, is_name, render_time
 from whodid.store.base import (
     Account,
     IdentityChange,
@@ -28,7 +32,7 @@ from whodid.store.base import (
     Token,
     User,
 )
-from whodid.tokens import digest_of, make_token
+from whodid.tokens import digest_of, make_token, without_tokens
 
 LONGEST_LIFE_DAYS = 365
 """A token expires after a year at most."""
@@ -46,6 +50,18 @@ class Actor:
     email: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     """What else is known, for the action's ``metadata``."""
+    ip_address: str | None = None
+    user_agent: str | None = None
+    request_id: str | None = None
+
+    @property
+    def operates(self) -> bool:
+        """Whether this is the operator."""
+        return self.user_id == OPERATOR_ID
+
+
+Append: TypeAlias = Callable[[Submission], Awaitable[object]]
+"""Appends a submission durably, or raises what it is refused with."""
 
 
 class Identity:
@@ -57,11 +73,20 @@ class Identity:
         *,
         clock: Callable[[], int],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        append: Append | None = None,
     ) -> None:
+        """``append`` is how changes get into the store: in a server through its sequencer, else straight."""
         self._store = store
         self._clock = clock
         self._random_bytes = random_bytes
-        self._ids = IdMaker(random_bytes)
+        self._append = append or self._append_alone
+        self._ids = IdMakers(random_bytes)
+
+    def through(self, append: Append) -> Self:
+        """The same rules, whose changes get into the store in another way."""
+        other = copy.copy(self)
+        other._append = append  # noqa: SLF001 (of the same class)
+        return other
 
     async def add_account(self, name: str, actor: Actor) -> Account:
         """Add an account; its log begins with the action that tells of it. Raises ``NameTaken``."""
@@ -87,6 +112,10 @@ class Identity:
             raise NotFound(f"{account.name} has no user {email!r}; 'whodid user list' shows those there are")
         return user
 
+    async def user_of(self, account: Account, user_id: str) -> User:
+        """The account's user with this id. Raises ``NotFound``."""
+        return _find(account, await self._store.users(account.no), user_id)
+
     async def add_user(
         self,
         account: Account,
@@ -106,7 +135,8 @@ class Identity:
         version = await self._store.identity_version(account.no)
         if user_id is not None and user_id in await self._store.addresses(account.no):
             raise Conflict(f"{account.name} has a user with the id {user_id} already")
-        user = User(user_id or self._ids(now_ms), _check_email(email), _check_name(name), role, True, now_ms)  # noqa: FBT003
+        user_id = user_id or self._ids.of(account.name)(now_ms)
+        user = User(user_id, _check_email(email), _check_name(name), role, True, now_ms)  # noqa: FBT003 (active)
         action = self._action(
             account.name,
             actor,
@@ -130,19 +160,25 @@ class Identity:
         name: str | None = None,
         active: bool | None = None,
     ) -> User:
-        """Change what is given of a user; nothing is recorded where nothing changes. Raises ``NameTaken``."""
+        """Change what is given of a user; nothing is recorded where nothing changes.
+
+        Raises ``NameTaken``, and ``Conflict`` where the account would have no active administrator any more.
+        """
         wanted = {
             "email": None if email is None else _check_email(email),
             "role": role,
             "name": None if name is None else _check_name(name),
             "active": active,
         }
-        version, user = await self._stored(account, user)
+        version, users = await self._stored(account)
+        user = _find(account, users, user.id)
         new = {key: value for key, value in wanted.items() if value is not None and value != getattr(user, key)}
         if not new:
             return user
         changes = {key: Change(_plain(getattr(user, key)), _plain(value)) for key, value in new.items()}
         changed = replace(user, **new)
+        if not actor.operates:
+            _check_administrated(user, changed, users)
         action = self._action(
             account.name, actor, "user", "update", target_id=user.id, target_name=changed.email, changes=changes
         )
@@ -150,19 +186,34 @@ class Identity:
         return changed
 
     async def create_token(
-        self, account: Account, actor: Actor, owner: User, *, scope: Scope, name: str, life_ms: int
+        self,
+        account: Account,
+        actor: Actor,
+        owner: User,
+        *,
+        scope: Scope,
+        name: str,
+        life_ms: int = 0,
+        expires_ms: int | None = None,
     ) -> tuple[Token, str]:
-        """Make a token; it and its text, which is nowhere kept. Raises ``NameTaken``."""
-        if not 1000 <= life_ms <= LONGEST_LIFE_DAYS * DAY_MS:
+        """Make a token; it and its text, which is nowhere kept. Raises ``NameTaken``.
+
+        It expires after ``life_ms``, or at ``expires_ms`` where that is given.
+        """
+        now_ms = self._clock()
+        expires_ms = now_ms + life_ms if expires_ms is None else expires_ms
+        if not 1000 <= expires_ms - now_ms <= LONGEST_LIFE_DAYS * DAY_MS:
             raise InvalidParameter("a token expires after at least a second and at most a year (365d)")
         if not name or _LABEL(name) is None:
             raise InvalidParameter("a token's name must be 1 to 100 characters, without control characters")
-        version, owner = await self._stored(account, owner)
+        _refuse_token(name)
+        version, users = await self._stored(account)
+        owner = _find(account, users, owner.id)
         if not owner.active:
             raise Conflict(f"{owner.email} is deactivated; activate the user first")
-        now_ms = self._clock()
         text = make_token(self._random_bytes)
-        token = Token(self._ids(now_ms), owner.id, name, scope, digest_of(text), now_ms, now_ms + life_ms)
+        token_id = self._ids.of(account.name)(now_ms)
+        token = Token(token_id, owner.id, name, scope, digest_of(text), now_ms, expires_ms)
         action = self._action(
             account.name, actor, "access_token", "create", target_id=token.id, target_name=name,
             metadata={"scope": scope.value, "owner": owner.email, "expires_at": render_time(token.expires_ms)},
@@ -175,7 +226,7 @@ class Identity:
         for token in await self._store.tokens(account.no):
             if token.id == token_id:
                 return token
-        raise NotFound(f"{account.name} has no token {token_id!r}; 'whodid token list' shows those there are")
+        raise NotFound(f"{account.name} has no token with the id {token_id!r}; list the tokens to see those there are")
 
     async def expire_token(self, account: Account, actor: Actor, token: Token) -> Token:
         """Let a token hold no longer, from now on; nothing is recorded where it is expired already."""
@@ -188,13 +239,10 @@ class Identity:
         await self._commit(account, action, PutToken(expired), version)
         return expired
 
-    async def _stored(self, account: Account, user: User) -> tuple[int | None, User]:
-        """The account's identity version, and the user as stored under it. Raises ``NotFound``."""
+    async def _stored(self, account: Account) -> tuple[int | None, list[User]]:
+        """The account's identity version, and its users; if they are newer than it, no commit under it succeeds."""
         version = await self._store.identity_version(account.no)
-        for stored in await self._store.users(account.no):
-            if stored.id == user.id:
-                return version, stored
-        raise NotFound(f"{account.name} has no user with the id {user.id}")
+        return version, await self._store.users(account.no)
 
     async def record_export(self, account: Account, actor: Actor, selection: dict[str, Any]) -> None:
         """Leave the action that tells of an export; ``selection`` says what is exported."""
@@ -219,7 +267,7 @@ class Identity:
     async def _commit(self, account: Account, action: Event, change: IdentityChange, version: int | None) -> None:
         await self._append(Submission(account.no, [action], (change,), version))
 
-    async def _append(self, submission: Submission) -> None:
+    async def _append_alone(self, submission: Submission) -> None:
         (result,) = await self._store.append([submission])
         if isinstance(result, WhodidError):
             raise result
@@ -245,17 +293,40 @@ class Identity:
             action=action,
             target_id=target_id,
             target_name=target_name,
+            ip_address=actor.ip_address or UNSET,
+            user_agent=actor.user_agent or UNSET,
+            request_id=actor.request_id or UNSET,
             changes=changes or UNSET,
             metadata=more or UNSET,
         )
         return complete(
             body,
             kind=Kind.ACTION,
-            record_id=self._ids(now_ms),
+            record_id=self._ids.of(account)(now_ms),
             account=account,
             created_ms=now_ms,
             recorded_ms=now_ms,
         )
+
+
+def _find(account: Account, users: Iterable[User], user_id: str) -> User:
+    for user in users:
+        if user.id == user_id:
+            return user
+    raise NotFound(f"{account.name} has no user with the id {user_id}; list the users to see those there are")
+
+
+def _check_administrated(user: User, changed: User, users: Iterable[User]) -> None:
+    """Refuse to take the last administrator away from an account."""
+    others = (other for other in users if other.id != user.id)
+    if _administrates(user) and not _administrates(changed) and not any(map(_administrates, others)):
+        raise Conflict(
+            f"{user.email} is the last active administrator of the account; make another user an administrator first"
+        )
+
+
+def _administrates(user: User) -> bool:
+    return user.active and user.role == Role.ADMINISTRATOR
 
 
 def _check_email(email: str) -> str:
@@ -269,7 +340,14 @@ def _check_email(email: str) -> str:
 def _check_name(name: str) -> str:
     if name and _LABEL(name) is None:
         raise InvalidParameter("a name must be at most 100 characters, without control characters")
+    _refuse_token(name)
     return name
+
+
+def _refuse_token(name: str) -> None:
+    """Names stand in the log for ever, and whoever mistakes a token for a name is not to publish it."""
+    if without_tokens(name) != name:
+        raise InvalidParameter("a name must not have an access token in it")
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from whodid.auth import Gate
+from whodid.changing import Changer
 from whodid.clock import wall_clock
 from whodid.config import Settings
 from whodid.errors import StoreUnavailable
@@ -18,7 +19,10 @@ from whodid.evidence.publishing import Publishing
 from whodid.evidence.serving import Evidence
 from whodid.evidence.signing import Signer
 from whodid.evidence.witnesses import Witness, parse_witnesses
+from whodid.feed import Feed
+from whodid.identity import Identity
 from whodid.metrics import Metrics
+from whodid.ratelimit import RateLimit
 from whodid.recording import Recorder
 from whodid.records import IdMakers
 from whodid.sequencer import Limits, Sequencer
@@ -38,8 +42,12 @@ class Service:
     sequencer: Sequencer
     gate: Gate
     recorder: Recorder
+    identity: Identity
+    changer: Changer
+    rate_limit: RateLimit | None
     publishing: Publishing
     evidence: Evidence
+    feed: Feed
     metrics: Metrics
     clock: Callable[[], int]
 
@@ -60,6 +68,7 @@ class Service:
 
     async def close(self) -> None:
         """Finish what was taken, record what is owed, and let go of the store."""
+        await self.feed.stop()
         await self.publishing.close()
         await self.gate.close()
         await self.sequencer.close()
@@ -82,10 +91,14 @@ async def start_service(
         batch_events=settings.batch_events,
     )
     ids = IdMakers(random_bytes)
-    sequencer = Sequencer(store, limits=limits, observer=metrics, monotonic=time.monotonic)
+    feed = Feed(store, monotonic=time.monotonic)
+    sequencer = Sequencer(store, limits=limits, observer=_Observers(metrics, feed), monotonic=time.monotonic)
     metrics.watch_queue(lambda: sequencer.waiting_events)
     gate = Gate(store, sequencer, clock=clock, ids=ids, cache_size=settings.token_cache)
     recorder = Recorder(store, sequencer, gate, clock=clock, ids=ids)
+    identity = Identity(store, clock=clock, random_bytes=random_bytes, append=sequencer.append)
+    changer = Changer(store, sequencer, gate, identity)
+    rate_limit = RateLimit(settings.rate_limit, monotonic=time.monotonic) if settings.rate_limit else None
     try:
         signer = await open_signer(settings, store)
     except BaseException:
@@ -93,7 +106,38 @@ async def start_service(
         raise
     publishing = _publishing(settings, store, signer, witnesses, metrics, clock=clock, random_bytes=random_bytes)
     evidence = Evidence(store, signer, publishing)
-    return Service(settings, store, sequencer, gate, recorder, publishing, evidence, metrics, clock)
+    return Service(
+        settings=settings,
+        store=store,
+        sequencer=sequencer,
+        gate=gate,
+        recorder=recorder,
+        identity=identity,
+        changer=changer,
+        rate_limit=rate_limit,
+        publishing=publishing,
+        evidence=evidence,
+        feed=feed,
+        metrics=metrics,
+        clock=clock,
+    )
+
+
+class _Observers:
+    """Who is told what the sequencer does."""
+
+    def __init__(self, metrics: Metrics, feed: Feed) -> None:
+        self._metrics = metrics
+        self._feed = feed
+
+    def committed(self, submissions: int, events: int, seconds: float) -> None:
+        """A batch is durable."""
+        self._metrics.committed(submissions, events, seconds)
+        self._feed.poke()
+
+    def failed(self, submissions: int) -> None:
+        """A batch failed as a whole."""
+        self._metrics.failed(submissions)
 
 
 def _publishing(

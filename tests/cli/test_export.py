@@ -1,8 +1,14 @@
 """Exports at the command line."""
 
+import csv
+import gzip
+import io
 import json
 import signal
 
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pytest
+import zstandard
 from tests.cli.running import ACCOUNT, Whodid, action, token_use
 
 DAYS = ("2021-07-29", "2021-07-30", "2021-07-31")
@@ -101,3 +107,82 @@ def test_a_reader_that_leaves_early_is_no_error(acme: Whodid) -> None:
         process.stdout.close()
         assert process.wait(20) == 128 + signal.SIGPIPE
         assert process.stderr.read() == b""
+
+
+def _seqs(acme: Whodid) -> list[int]:
+    """The numbers of what ``_fill`` brought, as a CSV to standard output has them."""
+    lines = csv.DictReader(io.StringIO(acme("export", "--account", ACCOUNT, "--format", "csv").out))
+    return [int(line["seq"]) for line in lines if int(line["_id"], 16) < 100]
+
+
+def test_a_file_is_of_the_format_that_its_name_says(acme: Whodid) -> None:
+    """And packed as it says; the log tells the format, unless it is the usual one."""
+    _fill(acme)
+    for name in ("all.csv.gz", "all.ndjson.zst", "all.parquet"):
+        acme("export", "--account", ACCOUNT, "--to", DAYS[2], "--output", name)
+    lines = gzip.decompress((acme.folder / "all.csv.gz").read_bytes()).decode().splitlines()
+    assert lines[0].startswith("seq,kind,_id,createdAt,")
+    stream = zstandard.ZstdDecompressor().decompressobj()
+    records = stream.decompress((acme.folder / "all.ndjson.zst").read_bytes()).decode()
+    assert records == acme("export", "--account", ACCOUNT, "--to", DAYS[2]).out
+    rows = pq.read_table(acme.folder / "all.parquet").to_pylist()
+    assert [row["_id"] for row in rows] == [json.loads(line)["_id"] for line in records.splitlines()]
+    assert [line.split(",")[2] for line in lines[1:]] == [row["_id"] for row in rows]
+    told = [record["metadata"].get("format") for record in map(json.loads, acme.exported()) if _is_export(record)]
+    assert told == ["csv", None, "parquet", None, None]
+
+
+def _is_export(record: dict[str, object]) -> bool:
+    return record.get("type") == "export"
+
+
+def test_options_say_more_than_names(acme: Whodid) -> None:
+    """A format and a compression that are given count, whatever the file is called."""
+    _fill(acme)
+    acme(
+        "export", "--account", ACCOUNT, "--format", "ndjson", "--compression", "none", "--to", DAYS[2], "a.csv.gz"
+    )  # fmt: skip
+    assert _ids((acme.folder / "a.csv.gz").read_text().splitlines()) == [1, 2, 9]
+    acme("export", "--account", ACCOUNT, "--format", "csv", "--bom", "all.ndjson")
+    assert (acme.folder / "all.ndjson").read_bytes().startswith(b"\xef\xbb\xbfseq,kind")
+    assert len(_seqs(acme)) == 4
+
+
+@pytest.mark.parametrize("name", ["all.ndjson.gz", "all.jsonl.zst"])
+def test_a_packed_export_can_be_imported(acme: Whodid, name: str) -> None:
+    """All of it was there already."""
+    _fill(acme)
+    acme("export", "--account", ACCOUNT, "--kind", "token", "--output", name)
+    assert acme("import", "--account", ACCOUNT, name).out == "imported 0, 1 were there already\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (("--format", "parquet", "--compression", "gzip"), 1, "parquet is compressed inside"),
+        (("all.parquet.gz",), 1, "parquet is compressed inside"),
+        (("--bom",), 2, "--bom is for --format csv"),
+        (("--evidence", "--format", "csv", "x.gz"), 2, "--format and --evidence exclude each other"),
+        (("--evidence", "--compression", "gzip", "x.gz"), 2, "--compression and --evidence exclude each other"),
+        (("--evidence", "--q", "type:task", "x.gz"), 2, "--q and --evidence exclude each other"),
+        (("--q", "type:"), 1, "character"),
+        (("--format", "xml"), 2, "xml"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(acme: Whodid, options: tuple[str, ...], status: int, told: str) -> None:
+    """Before anything is recorded or written."""
+    assert told in acme("export", "--account", ACCOUNT, *options, status=status).err
+    assert not any(_is_export(json.loads(line)) for line in acme.exported()[:-1])
+
+
+def test_a_search_is_exported(acme: Whodid) -> None:
+    """Within the window and the kind that are given besides; the log tells what was searched for."""
+    _fill(acme)
+    everything = "-type:export -type:user -type:account"
+    assert _ids(acme.exported("--q", everything)) == [1, 2, 9, 3]
+    assert _ids(acme.exported("--q", everything, "--kind", "action")) == [1, 2, 3]
+    assert _ids(acme.exported("--q", everything, "--from", DAYS[1])) == [2, 9, 3]
+    assert _ids(acme.exported("--q", f"created:<{DAYS[2]} action:update", "--from", DAYS[1])) == [2]
+    assert _ids(acme.exported("--q", f"created:<{DAYS[1]}", "--from", DAYS[1])) == []
+    last = json.loads(acme.exported()[-2])
+    assert (last["metadata"]["q"], last["metadata"]["from"]) == (f"created:<{DAYS[1]}", DAYS[1])

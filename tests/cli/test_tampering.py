@@ -99,7 +99,7 @@ def insert(connection: apsw.Connection) -> None:
 
 def truncate(connection: apsw.Connection) -> None:
     """All entries from 300 on are gone."""
-    connection.execute("DELETE FROM record_id WHERE time_key IN (SELECT time_key FROM entry WHERE seq >= 300)")
+    connection.execute("DELETE FROM record_id WHERE seq >= 300")
     connection.execute("DELETE FROM entry WHERE seq >= 300")
 
 
@@ -199,7 +199,7 @@ def _exchange(connection: apsw.Connection, column: str) -> None:
 
 
 def _forget_id(connection: apsw.Connection, seq: int) -> None:
-    connection.execute("DELETE FROM record_id WHERE time_key = (SELECT time_key FROM entry WHERE seq = ?)", (seq,))
+    connection.execute("DELETE FROM record_id WHERE seq = ?", (seq,))
 
 
 def _open(acme: Whodid) -> apsw.Connection:
@@ -234,7 +234,7 @@ async def _make_over(path: Path) -> None:
         for seq, _, dictionary, frame in rows:
             record_id = bytes.fromhex(json.loads(read(dictionary, frame))["_id"])
             connection.execute(
-                "INSERT OR REPLACE INTO record_id SELECT 1, ?, time_key FROM entry WHERE seq = ?", (record_id, seq)
+                "INSERT OR REPLACE INTO record_id SELECT 1, ?, seq FROM entry WHERE seq = ?", (record_id, seq)
             )
     connection.close()
     store = SqliteStore(path)

@@ -6,24 +6,30 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.building import NOW_MS, append, event, flat, no_progress, token, user
+from tests.building import NOW_MS, USER_ID, append, event, flat, no_progress, token, user
 from tests.postgres import drop_database, new_database
 from tests.postgresql.serving import with_store
 
 from whodid.commitment import commit
+from whodid.conditions import All, Is, Says
 from whodid.errors import StoreUnusable
 from whodid.merkle import Frontier, hash_leaf
 from whodid.merkle import append as grow
-from whodid.records import Kind
-from whodid.store.base import KeptCheckpoint, Query, Standing, WitnessState
+from whodid.records import DAY_MS, Event, Kind
+from whodid.store.base import Head, KeptCheckpoint, Query, Question, Search, Standing, WitnessState
 from whodid.store.opening import bring_up
 from whodid.store.postgres import PostgresStore
 from whodid.store.postgres.connection import parse_dsn
 from whodid.store.postgres.schema import migrate, migrations
+from whodid.store.postgres.tally import tally_of
+from whodid.store.postgres.terms import lexemes, read_lexemes
 
 NEWEST = migrations()[-1][0]
 OLD_ENTRIES = 300
 """More than a block of the tree."""
+
+SEARCHABLE = 3
+"""The first schema whose entries have words, and a tally."""
 
 
 @pytest.fixture
@@ -57,8 +63,8 @@ LAPTOP = token(ANN)
 EVENTS = [event("org-old", Kind.ACTION if number % 2 else Kind.TOKEN) for number in range(OLD_ENTRIES)]
 
 
-def fill(url: str) -> None:
-    """Rows in each table of the first schema, as the Whodid of then wrote them; by SQL, which does not change."""
+def fill(url: str, version: int) -> None:
+    """Rows in each table of a schema, as the Whodid of then wrote them; by SQL, which does not change."""
     sealed = [(number.to_bytes(16, "big"), one) for number, one in enumerate(EVENTS)]
     frontier, blocks = grow(Frontier(), [hash_leaf(commit(salt, one.record)) for salt, one in sealed])
     with psycopg.connect(url) as connection:
@@ -68,7 +74,17 @@ def fill(url: str) -> None:
             f"CREATE TABLE entry_2021_07 PARTITION OF entry FOR VALUES FROM ({NOW_MS - 1}) TO ({NOW_MS + 1})"
         )
         with connection.cursor() as cursor:
-            cursor.executemany(f"INSERT INTO entry VALUES ({', '.join(['%s'] * 17)})", rows_of(sealed))
+            if version < SEARCHABLE:
+                cursor.executemany(f"INSERT INTO entry VALUES ({', '.join(['%s'] * 17)})", rows_of(sealed))
+            else:
+                cursor.executemany(
+                    f"INSERT INTO entry VALUES ({', '.join(['%s'] * 17)}, array_to_tsvector(%s))",
+                    [(*row, words_of_entry(one)) for row, one in zip(rows_of(sealed), EVENTS, strict=True)],
+                )
+                cursor.executemany(
+                    "INSERT INTO tally VALUES (1, %s, %s, %s, %s, %s)",
+                    [(*key, value.encode(), count) for (*key, value), count in tally_of(EVENTS).items()],
+                )
             cursor.executemany(
                 "INSERT INTO record_id VALUES (1, %s, %s, %s)",
                 [(one.id, seq, NOW_MS) for seq, one in enumerate(EVENTS)],
@@ -91,6 +107,11 @@ def rows_of(sealed: list[tuple[bytes, Any]]) -> Iterator[tuple[Any, ...]]:
             None if is_action else bytes.fromhex(body.token_id), None if is_action else body.scope.encode(),
             body.outcome.encode() if body.outcome else None, None,
         )  # fmt: skip
+
+
+def words_of_entry(one: Event) -> list[str]:
+    """What an entry of account 1 is searched by."""
+    return [lexeme.decode() for lexeme in read_lexemes(lexemes(1, one.body))]
 
 
 def fill_identity(connection: psycopg.Connection[Any]) -> None:
@@ -120,6 +141,7 @@ async def check_old(store: PostgresStore) -> None:
     assert (credential.token, credential.user) == (LAPTOP, ANN)
     newest = await store.newest(Query(1, Kind.ACTION, 0, NOW_MS + 1, 5, (("type", "pipeline"),)))
     assert newest == [one.record for one in reversed(EVENTS) if one.kind == Kind.ACTION][:5]
+    await check_search(store)
     assert await store.checkpoint(1, Standing.SIGNED) == KeptCheckpoint(1, Standing.SIGNED, 300, "signed note")
     assert await store.checkpoint(1, Standing.PUBLISHED) == KeptCheckpoint(1, Standing.PUBLISHED, 299, "published note")
     assert await store.witness_states() == [WitnessState(1, "w.example", 298, NOW_MS, None, NOW_MS + 1)]
@@ -130,11 +152,22 @@ async def check_old(store: PostgresStore) -> None:
     assert await store.check(no_progress) == []
 
 
+async def check_search(store: PostgresStore) -> None:
+    """Check that what was filled in is found, and counted."""
+    is_update = Search(1, All((Is("action", "update"), Says(USER_ID))), limit=1000)
+    found = await store.search(is_update)
+    updates = [one.record for one in EVENTS if one.kind == Kind.ACTION]
+    assert [one.record for one in found.records] == updates[::-1]
+    summary = await store.summarize(Question(Search(1), by="type", interval_ms=DAY_MS))
+    assert (summary.total, summary.values) == (OLD_ENTRIES, [("pipeline", len(updates))])
+    assert await store.heads([1]) == {1: Head(OLD_ENTRIES, 2, 0)}
+
+
 @pytest.mark.parametrize("version", range(1, NEWEST + 1))
 def test_each_schema_that_landed_is_carried_along_with_all_that_is_in_it(url: str, version: int) -> None:
     """Until then it is refused, with the command that brings it up to date."""
     bring_to(url, version)
-    fill(url)
+    fill(url, version)
     if version < NEWEST:
         with pytest.raises(StoreUnusable, match=rf"has schema {version}, and {NEWEST} is needed; 'whodid db init'"):
             PostgresStore(url)
@@ -160,7 +193,7 @@ def test_an_interrupted_migration_leaves_what_was_there(url: str, version: int) 
     """Schema and rows; the next attempt does it."""
     if version:
         bring_to(url, version)
-        fill(url)
+        fill(url, version)
 
     def fail(connection: psycopg.Connection[Any]) -> None:
         assert connection.execute("SELECT max(version) FROM whodid_schema").fetchone() == (NEWEST,)
@@ -184,6 +217,27 @@ def tables(url: str) -> list[tuple[str, str]]:
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' "
             "ORDER BY table_name, ordinal_position"
         ).fetchall()
+
+
+def test_an_entry_that_nobody_would_find_is_refused(url: str) -> None:
+    """A server of before the upgrade, which is running still, fails rather than to add what no search finds."""
+    bring_to(url, NEWEST)
+    with pytest.raises(psycopg.errors.NotNullViolation, match='"words"'):
+        fill(url, SEARCHABLE - 1)
+
+
+def test_partitions_of_before_and_after_are_indexed_alike(url: str) -> None:
+    """What is waiting in the index to be sorted in is as much in each of them, and in those that are yet to be made."""
+    bring_to(url, SEARCHABLE - 1)
+    fill(url, SEARCHABLE - 1)
+    bring_up(url)
+    with_store(url, check_old)
+    with psycopg.connect(url) as connection:
+        options = connection.execute(
+            "SELECT c.reloptions FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'gin'"
+        ).fetchall()
+    assert len(options) >= 3
+    assert {tuple(sorted(made)) for (made,) in options} == {("fastupdate=on", "gin_pending_list_limit=4096")}
 
 
 def test_a_schema_of_a_newer_whodid_is_refused(url: str) -> None:

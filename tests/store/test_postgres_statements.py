@@ -15,20 +15,24 @@ from typing import Any, Self, TypeAlias
 import psycopg
 import pytest
 from psycopg import AsyncConnection, AsyncCopy, AsyncCursor
-from tests.building import NOW_MS, add_account, append, event, flat, new_id
+from tests.building import NOW_MS, USER_ID, add_account, append, event, flat, new_id
 from tests.postgres import drop_database, new_database
 
+from whodid.conditions import EVERYTHING, All, AnyOf, Condition, Is, Not, Says, SaysBeginning
 from whodid.errors import StoreUnusable
 from whodid.proofs import Run
 from whodid.records import Kind
 from whodid.store.base import (
     Account,
     KeptCheckpoint,
+    Position,
     PutToken,
     PutUser,
     Query,
+    Question,
     Role,
     Scope,
+    Search,
     Standing,
     Submission,
     Token,
@@ -37,6 +41,7 @@ from whodid.store.base import (
 )
 from whodid.store.postgres import PostgresStore, bring_up
 from whodid.store.postgres.citus import COLUMN, DISTRIBUTED, LOCAL, REFERENCE, keep_distributed
+from whodid.store.postgres.connection import register_types
 from whodid.tokens import digest_of
 
 _OWNER = User(new_id(), "ann@acme.example", "Ann", Role.ADMINISTRATOR, True, NOW_MS)
@@ -48,6 +53,10 @@ Call: TypeAlias = Callable[[PostgresStore, Account], Awaitable[Any]]
 
 def _newest(kind: Kind, *equals: tuple[str, str]) -> Call:
     return lambda store, account: store.newest(Query(account.no, kind, 0, NOW_MS + 1, 1000, equals))
+
+
+def _searching(condition: Condition = EVERYTHING, **given: Any) -> Call:
+    return lambda store, account: store.search(Search(account.no, condition, **given))
 
 
 def _appending(*made: dict[str, Any], changes: tuple[PutUser | PutToken, ...] = ()) -> Call:
@@ -67,6 +76,20 @@ HOT: dict[str, Call] = {
     "newest of a type": _newest(Kind.ACTION, ("type", "pipeline")),
     "newest token uses": _newest(Kind.TOKEN),
     "newest of a scope": _newest(Kind.TOKEN, ("scope", "api")),
+    "search": _searching(),
+    "search the oldest": _searching(newest_first=False),
+    "search after": _searching(after=Position(NOW_MS, 5)),
+    "search a type": _searching(Is("type", "pipeline")),
+    "search a scope": _searching(Is("scope", "api")),
+    "search a kind": _searching(Is("kind", "action")),
+    "search a user": _searching(Is("user_id", USER_ID)),
+    "search words": _searching(All((Says("nightly"), Not(SaysBeginning("depl"))))),
+    "search either": _searching(AnyOf((Is("type", "pipeline"), Is("outcome", "denied")))),
+    "summarize": lambda store, account: store.summarize(Question(Search(account.no), "type", 3_600_000)),
+    "summarize some": lambda store, account: store.summarize(
+        Question(Search(account.no, Is("user_id", USER_ID)), "type", 60_000)
+    ),
+    "log": lambda store, account: store.log(account.no, 0, 10),
     "window": lambda store, account: flat(store.window(account.no, 0, NOW_MS + 1, None)),
     "window of a kind": lambda store, account: flat(store.window(account.no, 0, NOW_MS + 1, Kind.ACTION)),
     "entries": lambda store, account: flat(store.entries(account.no)),
@@ -89,6 +112,7 @@ HOT: dict[str, Call] = {
 """Everything on the way of a request, by the operation of the store whose name comes first."""
 
 RARE = {
+    "heads",  # of several accounts, as its caller asks
     "accounts", "witness_states", "check", "rebuild_search",  # of all accounts: at a start, or when an operator asks
     "add_account", "takeover",  # once an account; made of what appends are made of
     "probe", "lease", "signing_key", "settle_signing_key", "watch",  # of no account
@@ -101,6 +125,13 @@ IN_ORDER = (
     "newest of a type",
     "newest token uses",
     "newest of a scope",
+    "search",
+    "search the oldest",
+    "search after",
+    "search a type",
+    "search a scope",
+    "search a kind",
+    "log",
     "window",
     "window of a kind",
     "entries",
@@ -174,6 +205,7 @@ class Plans:
 
     def __init__(self, url: str, *disabled: str) -> None:
         self._connection = psycopg.connect(url, autocommit=True)
+        register_types(self._connection)
         for way in disabled:
             self._connection.execute(f"SET enable_{way} = off")
         rows = self._connection.execute("SELECT inhrelid::regclass::text, inhparent::regclass::text FROM pg_inherits")
@@ -207,6 +239,9 @@ class Plans:
             table = self.table(node)
             if table and node["Node Type"] != "ModifyTable":
                 condition = node.get("Index Cond") or node.get("Recheck Cond") or ""
+                lexemes = re.findall(r"'(\d+)[a-zA-Z]", node.get("Index Cond", "") if "words @@" in condition else "")
+                if lexemes:  # each of which begins with its account
+                    condition = f"({COLUMN} = {lexemes[0]})" if len(set(lexemes)) == 1 else condition
                 if not re.search(rf"\b{COLUMN} = ('?\d+'?(::\w+)?|\$\d+)\)", condition):
                     faults.append(f"{node['Node Type']} of {table} by ({condition}): {' '.join(statement.split())}")
         return faults

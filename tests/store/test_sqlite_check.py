@@ -174,7 +174,7 @@ def test_a_record_that_does_not_belong_in_its_place_is_found(
         ("UPDATE account SET frontier = zeroblob(160) WHERE account_no = 1", None, "frontier is not that of"),
         ("UPDATE account SET frontier = zeroblob(31) WHERE account_no = 1", None, "frontier"),
         ("DELETE FROM record_id WHERE account_no = 1", None, "by its _id"),
-        ("UPDATE record_id SET time_key = time_key + 1 WHERE account_no = 1", None, "by its _id"),
+        ("UPDATE record_id SET seq = seq + 1 WHERE account_no = 1", None, "by its _id"),
         ("INSERT INTO record_id VALUES (1, zeroblob(12), 5)", None, "603 entries, but 604 ids"),
         ("DELETE FROM block_root WHERE account_no = 1 AND position = 1", 256, "block root of level 1, position 1"),
         ("UPDATE block_root SET root = zeroblob(32) WHERE position = 0", 0, "level 1, position 0 is wrong"),

@@ -17,7 +17,8 @@ from tests.building import add_account, append, event, flat, no_progress
 from whodid.errors import InvalidSetting, StoreUnavailable, StoreUnusable
 from whodid.store.opening import open_store
 from whodid.store.sqlite import SqliteStore
-from whodid.store.sqlite.connection import APPLICATION_ID, PAGE_BYTES, make_file, migrations, open_writer, prepare_file
+from whodid.store.sqlite.connection import PAGE_BYTES, make_file, open_writer
+from whodid.store.sqlite.schema import APPLICATION_ID, migrations, prepare_file
 from whodid.store.urls import sqlite_path
 
 

@@ -11,7 +11,7 @@ from whodid.web.problems import CONTENT_TYPE, problem, status_of
 
 STATUSES = {
     "InvalidRequest": 400, "InvalidParameter": 400, "MalformedBody": 400, "BodyTooLarge": 413, "UnsupportedBody": 415,
-    "NotAcceptable": 406,
+    "NotAcceptable": 406, "InvalidCursor": 400, "Gone": 410, "TooManyRequests": 429,
     "InvalidEvents": 422, "Unauthenticated": 401, "Forbidden": 403, "NotFound": 404, "MethodNotAllowed": 405,
     "Conflict": 409, "IdConflict": 409, "NameTaken": 409, "StaleIdentity": 503, "Unavailable": 503, "Overloaded": 503,
     "StoreUnavailable": 503, "InvalidEvidence": 500, "InconsistentLog": 500, "StoreUnusable": 500,

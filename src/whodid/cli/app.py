@@ -18,7 +18,9 @@ from whodid.cli import (
     demonstrate,
     key,
     migrate,
+    searching,
     serving,
+    tailing,
     tokens,
     transfer,
     users,
@@ -45,6 +47,8 @@ app = App(
 )
 for part in (serving.app, demonstrate.app, db.app, accounts.app, users.app, tokens.app, key.app, witness.app):
     app.command(part)
+app.command(searching.app)
+app.command(tailing.app)
 transfer.register(app)
 app.command(verify.app)
 app.command(verify_store.app)

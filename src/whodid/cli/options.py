@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from whodid.cli.output import UsageError
 from whodid.config import Settings
 from whodid.errors import InvalidParameter
-from whodid.query import parse_age
+from whodid.query.parameters import parse_age
 from whodid.records import parse_time
 from whodid.store.base import Role, Scope
 

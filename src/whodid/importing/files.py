@@ -5,6 +5,8 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+import zstandard
+
 from whodid.errors import InvalidParameter, MalformedBody
 from whodid.importing.splitting import RawRecord, split
 
@@ -17,6 +19,13 @@ BATCH_BYTES = 8 * 1024 * 1024
 """… and about how many bytes of them are in memory at once."""
 
 _GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+_ZSTD_BITE_BYTES = 512
+"""How much zstd is unpacked at once: it may become 16 MiB, since four bytes of it can stand for 128 KiB."""
+
+_ZSTD_WINDOW_BYTES = 128 * 1024 * 1024
+"""How far zstd may look back, which is what it needs memory for; so far goes ``zstd --ultra``."""
 
 
 class RecordBatch(NamedTuple):
@@ -51,9 +60,11 @@ class RecordFile:
             yield RecordBatch(unit, batch)
 
     def _unpacked(self) -> Iterator[bytes]:
-        head = self._read(len(_GZIP))
+        head = self._read(len(_ZSTD))
         pieces = self._pieces(head)
-        return _inflate(pieces) if head == _GZIP else pieces
+        if head == _ZSTD:
+            return _unpack_zstd(pieces)
+        return _inflate(pieces) if head.startswith(_GZIP) else pieces
 
     def _pieces(self, head: bytes) -> Iterator[bytes]:
         while head:
@@ -86,6 +97,29 @@ def _inflate(pieces: Iterator[bytes]) -> Iterator[bytes]:
             data = stream.unused_data if stream.eof else stream.unconsumed_tail
     if not stream.eof:
         raise MalformedBody("the file is cut off: its gzip data has no end")
+
+
+def _unpack_zstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Undo zstd, of which files may have several frames, one after another."""
+    frames = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    frame = frames.decompressobj()
+    for bite in (bite for piece in pieces for bite in _cut(piece, _ZSTD_BITE_BYTES)):
+        data = bite
+        while data:
+            if frame.eof:
+                frame = frames.decompressobj()
+            try:
+                unpacked = frame.decompress(data)
+            except zstandard.ZstdError as error:
+                raise MalformedBody(f"the file is not valid zstd: {error}") from error
+            yield from _cut(unpacked, PIECE_BYTES)
+            data = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise MalformedBody("the file is cut off: its zstd data has no end")
+
+
+def _cut(data: bytes, size_bytes: int) -> Iterator[bytes]:
+    return (data[at : at + size_bytes] for at in range(0, len(data), size_bytes))
 
 
 def _without_mark(pieces: Iterator[bytes]) -> Iterator[bytes]:

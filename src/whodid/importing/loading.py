@@ -5,6 +5,7 @@ stops at the first batch with anything wrong in it, tells every fault of that ba
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -79,6 +80,7 @@ class Loader:
         return tally
 
     async def _append(self, file: RecordFile, batch: RecordBatch) -> Receipt:
+        batch = _without_numbers(batch)
         events = self._complete(file, batch)
         (result,) = await self._commit([Submission(self._account.no, events)])
         if isinstance(result, IdConflict):
@@ -136,6 +138,20 @@ class _Stopped(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__(problems)
         self.problems = tuple(problems)
+
+
+_NUMBER = re.compile(rb'\s*\{\s*"seq"\s*:\s*(?:0|[1-9][0-9]{0,18})\s*(?:,|(?=\}))')
+
+
+def _without_numbers(batch: RecordBatch) -> RecordBatch:
+    """The records without the ``seq`` that answers and exports put in front: where a record was in another log."""
+    records = [RawRecord(record.number, _without_number(record.data)) for record in batch.records]
+    return RecordBatch(batch.unit, records)
+
+
+def _without_number(record: bytes) -> bytes:
+    found = _NUMBER.match(record)
+    return record if found is None else b"{" + record[found.end() :]
 
 
 class _Probe(msgspec.Struct):

@@ -10,14 +10,15 @@ concurrently from one event loop.
 
 import enum
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from whodid.conditions import EVERYTHING, Condition
 from whodid.errors import WhodidError
 from whodid.merkle import Frontier
 from whodid.proofs import Run
-from whodid.records import Event, Kind
+from whodid.records import MAX_TIME_MS, Event, Kind
 
 
 class Role(enum.StrEnum):
@@ -145,6 +146,89 @@ class Query(Struct, frozen=True):
     limit: int
     equals: tuple[tuple[str, str], ...] = ()
     """Pairs of an indexed key and its exact value."""
+
+
+class Position(NamedTuple):
+    """A place among an account's records, which are ordered by time, then by number; need not be that of a record."""
+
+    created_ms: int
+    seq: int
+
+
+BEFORE_ALL: Final = -1
+AFTER_ALL: Final = (1 << 63) - 1
+"""In the place of a number: before, or after, all records of that time."""
+
+
+class Search(Struct, frozen=True):
+    """Which records of an account: those that a condition holds for, in the window ``[since_ms, until_ms)``."""
+
+    account_no: int
+    condition: Condition = EVERYTHING
+    since_ms: int = 0
+    until_ms: int = MAX_TIME_MS + 1
+    newest_first: bool = True
+    limit: int = 100
+    after: Position | None = None
+    """Only what comes after this place, in the order asked for."""
+    skip: int = 0
+    """How many of the first are left out."""
+    seconds: float = 2.0
+    """After about so long, looking is broken off, and what was found by then is the answer."""
+
+
+class Numbered(NamedTuple):
+    """A record with its number in the account's log."""
+
+    seq: int
+    kind: Kind
+    created_ms: int
+    record: bytes
+
+
+class Found(Struct, frozen=True):
+    """A page of what was searched for."""
+
+    records: list[Numbered]
+    rest: Position | None
+    """After which place there may be more; None: there is no more. A page may be short, even empty, and go on."""
+
+
+TALLIED: Final = ("type", "action", "user_email", "scope", "outcome")
+"""The fields whose values a store may count by the hour as records are appended, so that summaries are quick."""
+
+
+class Question(Struct, frozen=True):
+    """How many records there are: over time, and of which values. ``search`` says which (no page of them)."""
+
+    search: Search
+    by: str | None = None
+    """The field (of ``conditions.FIELDS``) whose values are counted."""
+    interval_ms: int | None = None
+    """How long a span of time is counted together: a minute, an hour or a day, in UTC."""
+    top: int = 20
+    """How many values are told."""
+
+
+class Summary(Struct, frozen=True):
+    """How many records there are."""
+
+    total: int
+    buckets: dict[int, int]
+    """How many there are in each interval, by its beginning in ms; without those that have none."""
+    values: list[tuple[str, int]]
+    """The most frequent values and how many each has, the most frequent first; of equal ones in order of value."""
+    since_ms: int
+    """From when on was counted: if there are too many to count them all in time, not the older ones."""
+
+
+class Head(NamedTuple):
+    """The end of an account's log."""
+
+    size: int
+    identity_version: int
+    kept_from: int
+    """The number of the oldest entry that is still kept."""
 
 
 class Entry(NamedTuple):
@@ -275,6 +359,26 @@ class Store(Protocol):
 
     async def newest(self, query: Query) -> list[bytes]:
         """The newest matching records, at most ``limit``, newest first; everything acknowledged before is seen."""
+        ...
+
+    async def search(self, search: Search) -> Found:
+        """A page of the records that are searched for; everything acknowledged before is seen.
+
+        Who goes on after ``rest`` until there is none gets each record once that was there at the beginning. Raises
+        ``InvalidParameter`` where a ``Begins`` or ``SaysBeginning`` has too many values, or it can't be done in time.
+        """
+        ...
+
+    async def summarize(self, question: Question) -> Summary:
+        """How many records there are, exactly, from ``since_ms`` of the answer on. Raises as ``search`` does."""
+        ...
+
+    async def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
+        """At most ``limit`` records of the account's log from the number ``first`` on, by number, without gaps."""
+        ...
+
+    async def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:
+        """Where the logs of accounts end, by the account's number; all at once, and cheap."""
         ...
 
     def entries(self, account_no: int, first: int = 0) -> AsyncIterator[list[Entry]]:

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from whodid.auth import NOTHING, READ_LOG, Principal
 from whodid.errors import InvalidParameter, NotFound, WhodidError
 from whodid.metrics import CONTENT_TYPE as METRICS_TYPE
-from whodid.query import parse_compatible
+from whodid.query.compatible import parse_compatible
 from whodid.recording import Content, Recorded
 from whodid.records import Kind
 from whodid.service import Service

@@ -9,7 +9,7 @@ from starlette.types import Message, Receive
 
 from whodid.errors import MalformedBody, Overloaded, UnsupportedBody
 from whodid.ingest import MAX_BODY_BYTES, Inflater, body_too_large
-from whodid.query import quoted
+from whodid.query.parameters import quoted
 from whodid.recording import Content
 
 ACCEPT = "application/json, application/x-ndjson"

@@ -15,7 +15,8 @@ from whodid.auth import NOTHING, READ_EVIDENCE, Principal, refuse
 from whodid.bundle.lines import Hashes, SingleProof, render_proof
 from whodid.errors import NotAcceptable, NotFound, WhodidError
 from whodid.evidence.serving import Consistency, Proof
-from whodid.query import once_each, parse_id, parse_sizes, quoted
+from whodid.query.compatible import parse_sizes
+from whodid.query.parameters import once_each, parse_id, quoted
 from whodid.service import Service
 from whodid.tiles import parse_tile_path
 from whodid.web.exchange import Exchange

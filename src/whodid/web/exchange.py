@@ -36,8 +36,8 @@ _STORE_UNAVAILABLE = (
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
 ]
-_NO_STORE = (b"cache-control", b"no-store")
 """Unless a page says otherwise: no error does, so a tile that is not there yet is not taken for missing for long."""
 
 
@@ -218,9 +218,8 @@ class Exchanges:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = message["headers"]
-                cached = any(name == b"cache-control" for name, _ in given)
-                message["headers"] = [*given, *headers] if cached else [*given, *headers, _NO_STORE]
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in headers if one[0] not in given)]
             await send(message)
 
         try:

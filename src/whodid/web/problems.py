@@ -10,6 +10,7 @@ from whodid.errors import (
     BodyTooLarge,
     Conflict,
     Forbidden,
+    Gone,
     IdConflict,
     InvalidEvents,
     InvalidRequest,
@@ -17,6 +18,7 @@ from whodid.errors import (
     NotAcceptable,
     NotFound,
     StaleIdentity,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
     UnsupportedBody,
@@ -37,8 +39,10 @@ _STATUSES: dict[type[WhodidError], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
+    Gone: HTTPStatus.GONE,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     Conflict: HTTPStatus.CONFLICT,
+    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     StaleIdentity: HTTPStatus.SERVICE_UNAVAILABLE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -83,7 +87,7 @@ def _headers(error: WhodidError) -> dict[str, str]:
     match error:
         case Unauthenticated():
             return {"WWW-Authenticate": 'Bearer realm="whodid"'}
-        case Unavailable():
+        case Unavailable() | TooManyRequests():
             return {"Retry-After": str(error.retry_after_seconds)}
         case StaleIdentity():
             return {"Retry-After": "1"}

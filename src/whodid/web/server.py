@@ -21,6 +21,7 @@ from whodid.logs import set_up_logs
 from whodid.service import Service, start_service
 from whodid.store.urls import shown
 from whodid.web.app import build_app
+from whodid.web.streaming import ABORT
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ async def _serve(
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         ),
-        lambda: announce(f"Whodid serves {shown(settings.store)} at {_url(listening)} (Ctrl-C stops it)"),
+        stop=service.feed.stop,
+        ready=lambda: announce(f"Whodid serves {shown(settings.store)} at {_url(listening)} (Ctrl-C stops it)"),
     )
     try:
         service.start()
@@ -116,15 +118,23 @@ def _url(listening: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """Uvicorn, which tells when it is ready, and leaves it to us how the process ends after a signal."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, ready: Callable[[], None], stop: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stop = stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
         await super().startup(sockets)
         log.info("serving")
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was taken, and end; what would go on for as long as the server runs ends at once."""
+        await self._stop()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -216,6 +226,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._no_deadline()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body arrived."""

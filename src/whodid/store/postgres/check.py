@@ -3,9 +3,10 @@
 What is checked, numbered as in the code:
 
 1. per account: sequence numbers without gaps, each commitment made of its salt and record, each record of the account,
-   kind and time that its row says, its searched columns, and found by its ``_id``;
+   kind and time that its row says, its searched columns and words, and found by its ``_id``;
 2. per account: the frontier and the block roots, grown anew from the commitments;
-3. nothing that belongs to no account.
+3. per account: the tally, counted anew from the searched columns;
+4. nothing that belongs to no account.
 """
 
 from typing import Any, NamedTuple
@@ -14,10 +15,12 @@ import msgspec
 
 from whodid.commitment import commit
 from whodid.merkle import BlockRoot, Frontier, append, hash_leaf
-from whodid.records import Kind, parse_record, parse_time
+from whodid.records import MAX_TIME_MS, Kind, parse_record, parse_time, render_time
 from whodid.store.base import Finding, Progress
 from whodid.store.postgres.connection import UNHURRIED_HERE, Connection
 from whodid.store.postgres.rows import searched
+from whodid.store.postgres.tally import HOUR_MS, RECOUNTED
+from whodid.store.postgres.terms import lexemes, read_lexemes
 
 MOST_FINDINGS = 1000
 """A check stops when it has found this much: the store is beyond an entry-by-entry report."""
@@ -25,10 +28,17 @@ MOST_FINDINGS = 1000
 _CHUNK = 5000
 _ENTRIES = f"""
     SELECT seq, recorded_ms, created_ms, kind, salt, commitment, record,
-           type, action, user_id, user_email, target_id, token_id, scope, outcome, ip_address
+           words, type, action, user_id, user_email, target_id, token_id, scope, outcome, ip_address
     FROM entry WHERE account_no = %s AND seq > %s ORDER BY seq LIMIT {_CHUNK}
 """  # noqa: S608
-_TABLES = ("head", "entry", "record_id", "block_root", "user", "token", "checkpoint", "witness")
+_TALLY = f"""
+    SELECT kind, key, hour, value, coalesce(found.count, 0), coalesce(kept.count, 0)
+    FROM ({RECOUNTED}) AS found
+    FULL JOIN (SELECT * FROM tally WHERE account_no = %s) AS kept USING (kind, key, hour, value)
+    WHERE found.count IS DISTINCT FROM kept.count
+    ORDER BY hour, kind, key, value LIMIT {MOST_FINDINGS}
+"""  # noqa: S608
+_TABLES = ("head", "entry", "record_id", "block_root", "tally", "user", "token", "checkpoint", "witness")
 
 
 class TooManyFindings(Exception):
@@ -78,7 +88,7 @@ class _Check:
         return accounts
 
     async def account(self, account: _Account) -> None:
-        """Steps 1 and 2."""
+        """Steps 1 to 3."""
         frontier, blocks = Frontier(), list[BlockRoot]()
         after = -1
         while rows := await self._rows(_ENTRIES, account.no, after):
@@ -94,9 +104,10 @@ class _Check:
             self._progress(self._done, self._total)
         self._head(account, frontier)
         await self._blocks(account, blocks)
+        await self._tally(account)
 
     async def strays(self) -> None:
-        """Step 3."""
+        """Step 4."""
         for table in _TABLES:
             ((stray,),) = await self._rows(
                 f'SELECT count(*) FROM "{table}" t WHERE NOT EXISTS '  # noqa: S608
@@ -110,7 +121,7 @@ class _Check:
 
     def _entry(self, account: _Account, row: tuple[Any, ...]) -> None:
         """Step 1, of one entry."""
-        seq, _, created_ms, kind, salt, commitment, record, *columns = row
+        seq, _, created_ms, kind, salt, commitment, record, words, *columns = row
         if commit(salt, record) != commitment:
             self._found(account.name, seq, "the record and its salt do not make the commitment")
         try:
@@ -125,6 +136,8 @@ class _Check:
             self._found(account.name, seq, f"the record's time {body.createdAt} is not that of its place")
         if tuple(columns) != searched(body):
             self._found(account.name, seq, "the search columns are not those of the record")
+        if read_lexemes(words) != read_lexemes(lexemes(account.no, body)):
+            self._found(account.name, seq, "the search words are not those of the record")
 
     async def _ids(self, account: _Account, rows: list[tuple[Any, ...]]) -> None:
         """Step 1: each ``_id`` leads to its entry."""
@@ -159,6 +172,16 @@ class _Check:
         for level, position in sorted({(block.level, block.position) for block in stored ^ set(expected)}):
             problem = f"the block root of level {level}, position {position} is wrong"
             self._found(account.name, position * 256**level, problem)
+
+    async def _tally(self, account: _Account) -> None:
+        """Step 3."""
+        kinds = [kind.value for kind in Kind]
+        rows = await self._rows(_TALLY, account.no, kinds, 0, MAX_TIME_MS + 1, account.no)
+        for kind, key, hour, value, found, kept in rows:
+            what = f"{key} {value.decode(errors='replace')}" if key else "entries"
+            when = render_time(hour * HOUR_MS)[:13]
+            problem = f"the tally has {kept} of {what} (kind {kind}) in the hour {when}, but there are {found}"
+            self._found(account.name, None, problem)
 
     async def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         found = await self._connection.execute(statement, values, binary=True)

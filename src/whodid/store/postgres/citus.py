@@ -15,7 +15,7 @@ from whodid.store.postgres.connection import telling_errors
 REFERENCE: Final = ("account", "token_digest")
 """Small, and needed before it is known whose data is asked for: whole on every machine."""
 
-DISTRIBUTED: Final = ("head", "user", "token", "entry", "record_id", "block_root", "checkpoint", "witness")
+DISTRIBUTED: Final = ("head", "user", "token", "entry", "record_id", "block_root", "tally", "checkpoint", "witness")
 """An account's rows of all of these are on one machine. In this order: ``token`` refers to ``user``."""
 
 LOCAL: Final = ("whodid_schema", "signing_key", "lease")

@@ -9,7 +9,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
+from psycopg.pq import Format
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from whodid.errors import InvalidSetting, StoreUnavailable, WhodidError
@@ -67,6 +69,23 @@ _CONFIGURE: Final = """
 """A commit is durable when it returns, whatever the database's default is; what is stricter, stays. And no server that
 stands still holds an account's head for long (PostgreSQL 17 and later): a pipeline ends with a Flush, after which the
 clock of ``idle_in_transaction_session_timeout`` does not run."""
+
+
+class TextVector(bytes):
+    """A value for a column of type ``tsvector``, in PostgreSQL's binary form."""
+
+
+class _TextVectorDumper(Dumper):
+    format = Format.BINARY
+    oid = 3614
+
+    def dump(self, obj: TextVector) -> bytes:
+        return obj
+
+
+def register_types(connection: psycopg.Connection[Row] | Connection) -> None:
+    """Let the connection know how our own types are sent."""
+    connection.adapters.register_dumper(TextVector, _TextVectorDumper)
 
 
 class ConnectionLost(StoreUnavailable):
@@ -188,6 +207,7 @@ async def _ending_what_failed(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _configure(connection: Connection) -> None:
+    register_types(connection)
     await connection.execute(_CONFIGURE)
 
 

@@ -1,10 +1,11 @@
 """Reading: statements that look for entries of one account, and for nothing else. What comes out are wire bytes."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from whodid.records import MAX_CLOCK_LEAD_MS, MAX_TIME_MS, Kind
-from whodid.store.base import Entry, Query
+from whodid.store.base import Entry, Head, Numbered, Query
 from whodid.store.postgres.connection import Connection
 
 CHUNK: Final = 1000
@@ -16,6 +17,10 @@ _IDS: Final = ("user_id", "token_id")
 _SEARCHED: Final = frozenset(
     ("type", "action", "user_id", "user_email", "target_id", "token_id", "scope", "outcome", "ip_address")
 )
+
+_LOG = "SELECT seq, kind, created_ms, record FROM entry WHERE account_no = %s AND seq >= %s ORDER BY seq LIMIT %s"
+_HEADS = "SELECT account_no, size, identity_version, kept_from FROM head WHERE account_no = ANY(%s)"
+_KINDS: Final = {kind.value: kind for kind in Kind}
 
 _WINDOW = f"""
     (SELECT {_COLUMNS} FROM entry
@@ -34,7 +39,7 @@ _NUMBERS = """
 """
 
 
-def _since_recorded(since_ms: int) -> int:
+def since_recorded(since_ms: int) -> int:
     """The earliest time at which something of that time was recorded: older partitions need not be looked at."""
     return since_ms - MAX_CLOCK_LEAD_MS
 
@@ -55,7 +60,7 @@ async def newest(connection: Connection, query: Query) -> list[bytes]:
         ORDER BY created_ms DESC, seq DESC
         LIMIT %s
         """,  # noqa: S608 (keys are checked)
-        (*values, _since_recorded(query.since_ms), query.limit),
+        (*values, since_recorded(query.since_ms), query.limit),
         binary=True,
     )
     return [record for (record,) in await found.fetchall()]
@@ -71,6 +76,18 @@ async def entries(connection: Connection, account_no: int, first: int) -> list[E
     return list(map(_entry, await found.fetchall()))
 
 
+async def log(connection: Connection, account_no: int, first: int, limit: int) -> list[Numbered]:
+    """See ``Store.log``."""
+    found = await connection.execute(_LOG, (account_no, first, limit), binary=True)
+    return [Numbered(seq, _KINDS[kind], created_ms, record) for seq, kind, created_ms, record in await found.fetchall()]
+
+
+async def heads(connection: Connection, account_nos: Sequence[int]) -> dict[int, Head]:
+    """See ``Store.heads``."""
+    found = await connection.execute(_HEADS, (list(account_nos),), binary=True)
+    return {no: Head(size, version, kept_from) for no, size, version, kept_from in await found.fetchall()}
+
+
 async def window(
     connection: Connection, account_no: int, after: tuple[int, int], until_ms: int, kind: Kind | None
 ) -> list[Entry]:
@@ -81,7 +98,7 @@ async def window(
     values: list[Any] = []
     for one in [kind] if kind else Kind:
         until = min(until_ms, MAX_TIME_MS + 1)
-        values += [account_no, one.value, *after, until, _since_recorded(after[0])]
+        values += [account_no, one.value, *after, until, since_recorded(after[0])]
     found = await connection.execute(_WINDOW if kind else _WINDOW_OF_ALL, values, binary=True)
     return list(map(_entry, await found.fetchall()))
 
@@ -105,7 +122,7 @@ async def entry(connection: Connection, account_no: int, record_id: str) -> Entr
 async def numbers(connection: Connection, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
     """See ``Store.numbers``."""
     kinds = [kind.value for kind in Kind]  # all there are: the index has the kind before the time
-    found = await connection.execute(_NUMBERS, (account_no, kinds, since_ms, until_ms, _since_recorded(since_ms)))
+    found = await connection.execute(_NUMBERS, (account_no, kinds, since_ms, until_ms, since_recorded(since_ms)))
     row = await found.fetchone()
     return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
 

@@ -8,24 +8,25 @@ from msgspec import Struct
 
 from whodid.merkle import BlockRoot
 from whodid.records import MAX_CLOCK_LEAD_MS, Action, Body, Event
-from whodid.store.postgres.connection import Connection
+from whodid.store.postgres.connection import Connection, TextVector
 from whodid.store.postgres.copying import BulkCopy, bytes_field
+from whodid.store.postgres.terms import lexemes
 
 SEARCHED: Final = (
     "type", "action", "user_id", "user_email", "target_id", "token_id", "scope", "outcome", "ip_address",
 )  # fmt: skip
-"""The columns that entries are searched by, derived from the record."""
+"""The columns with what entries are counted and shown by, derived from the record."""
 
 FEW: Final = 8
 """So many entries are inserted one by one, with no answer to wait for in between: faster than two bulk copies."""
 
-_ENTRY = "account_no, seq, recorded_ms, created_ms, kind, salt, commitment, record, " + ", ".join(SEARCHED)
+_ENTRY = "account_no, seq, recorded_ms, created_ms, kind, salt, commitment, record, " + ", ".join((*SEARCHED, "words"))
 _ID = "account_no, id, seq, recorded_ms"
 _BLOCK = "account_no, level, position, root"
-_COPY_ENTRIES = BulkCopy("entry", _ENTRY, "qqqqh" + "b" * 12)
+_COPY_ENTRIES = BulkCopy("entry", _ENTRY, "qqqqh" + "b" * 13)
 _COPY_IDS = BulkCopy("record_id", _ID, "qbqq")
 _COPY_BLOCKS = BulkCopy("block_root", _BLOCK, "qhqb")
-_INSERT_ENTRY = f"INSERT INTO entry ({_ENTRY}) VALUES ({', '.join(['%b'] * 17)})"  # noqa: S608
+_INSERT_ENTRY = f"INSERT INTO entry ({_ENTRY}) VALUES ({', '.join(['%b'] * 18)})"  # noqa: S608
 _INSERT_ID = f"INSERT INTO record_id ({_ID}) VALUES (%b, %b, %b, %b)"  # noqa: S608
 _INSERT_BLOCK = f"INSERT INTO block_root ({_BLOCK}) VALUES (%b, %b, %b, %b)"  # noqa: S608
 
@@ -42,12 +43,15 @@ class Sealed(Struct, frozen=True):
     salt: bytes
     commitment: bytes
     row_end: bytes
+    words: bytes
 
 
-def seal(event: Event, salt: bytes, commitment: bytes) -> Sealed:
+def seal(account_no: int, event: Event, salt: bytes, commitment: bytes) -> Sealed:
     """Do the work on an event that needs no turn in line, while nobody waits for the account's head."""
+    words = lexemes(account_no, event.body)
     fixed = _ENTRY_MIDDLE(8, event.created_ms, 2, event.kind.value, 16, salt, 32, commitment)
-    return Sealed(event, salt, commitment, fixed + b"".join(map(bytes_field, (event.record, *searched(event.body)))))
+    fields = b"".join(map(bytes_field, (event.record, *searched(event.body), words)))
+    return Sealed(event, salt, commitment, fixed + fields, words)
 
 
 def searched(body: Body) -> tuple[bytes | None, ...]:
@@ -80,7 +84,7 @@ async def copy(connection: Connection, account_no: int, first: int, entries: Ent
     rows: list[bytes] = []
     ids: list[bytes] = []
     for seq, (recorded_ms, one) in enumerate(entries, first):
-        rows += (_ENTRY_BEGIN(17, 8, account_no, 8, seq, 8, recorded_ms), one.row_end)
+        rows += (_ENTRY_BEGIN(18, 8, account_no, 8, seq, 8, recorded_ms), one.row_end)
         ids.append(_ID_ROW(4, 8, account_no, 12, one.event.id, 8, seq, 8, recorded_ms))
     await _COPY_ENTRIES.copy_made(connection, rows)
     await _COPY_IDS.copy_made(connection, ids)
@@ -91,7 +95,8 @@ async def insert(connection: Connection, account_no: int, first: int, entries: E
     for seq, (recorded_ms, one) in enumerate(entries, first):
         event = one.event
         values = event.created_ms, event.kind.value, one.salt, one.commitment, event.record, *searched(event.body)
-        await connection.execute(_INSERT_ENTRY, (account_no, seq, recorded_ms, *values))
+        row = account_no, seq, recorded_ms, *values, TextVector(one.words)
+        await connection.execute(_INSERT_ENTRY, row)
         await connection.execute(_INSERT_ID, (account_no, event.id, seq, recorded_ms))
 
 

@@ -10,6 +10,7 @@ import psycopg
 
 from whodid.errors import StoreUnusable
 from whodid.store.postgres.connection import UNHURRIED_HERE, Row, telling_errors
+from whodid.store.postgres.filling import STEPS
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ def migrate(dsn: str, then: Callable[[psycopg.Connection[Row]], None] | None = N
         for number, statements in migrations():
             if number > before:
                 connection.execute(statements.encode())
+                if number in STEPS:
+                    STEPS[number](connection)
                 connection.execute(f"INSERT INTO {_SCHEMA_TABLE} (version) VALUES (%s)", (number,))  # noqa: S608
         if then is not None:
             then(connection)

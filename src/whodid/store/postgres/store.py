@@ -22,19 +22,25 @@ from whodid.store.base import (
     Credential,
     Entry,
     Finding,
+    Found,
+    Head,
     Kept,
     KeptCheckpoint,
+    Numbered,
     Prepared,
     Progress,
     Query,
+    Question,
     Result,
+    Search,
     Standing,
     Submission,
+    Summary,
     Token,
     User,
     WitnessState,
 )
-from whodid.store.postgres import agreeing, check, identity, reader, search_rebuild, tree
+from whodid.store.postgres import agreeing, check, identity, reader, search_rebuild, searching, summarizing, tree
 from whodid.store.postgres.connection import Pool, parse_dsn
 from whodid.store.postgres.listening import Changed, listen
 from whodid.store.postgres.partitions import Partitions
@@ -174,6 +180,18 @@ class PostgresStore:
 
     async def newest(self, query: Query) -> list[bytes]:
         return await self._pool.run(reader.newest, query)
+
+    async def search(self, search: Search) -> Found:
+        return await self._pool.run(searching.search, search)
+
+    async def summarize(self, question: Question) -> Summary:
+        return await self._pool.run(summarizing.summarize, question)
+
+    async def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
+        return await self._pool.run(reader.log, account_no, first, limit)
+
+    async def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:
+        return await self._pool.run(reader.heads, account_nos)
 
     async def entries(self, account_no: int, first: int = 0) -> AsyncIterator[list[Entry]]:
         while chunk := await self._pool.run(reader.entries, account_no, first):

@@ -14,7 +14,7 @@ from whodid.errors import Conflict
 from whodid.merkle import Frontier, append, hash_leaf
 from whodid.records import parse_time
 from whodid.store.base import Account, Token, User
-from whodid.store.postgres import tree
+from whodid.store.postgres import tally, tree
 from whodid.store.postgres.connection import Connection, Pool
 from whodid.store.postgres.copying import BulkCopy
 from whodid.store.postgres.listening import notify
@@ -127,7 +127,8 @@ async def _lock_head(connection: Connection, name: str) -> _Head:
 async def _append(connection: Connection, head: _Head, taken: Sequence[Taken], recorded: Sequence[int]) -> None:
     no, first = head.account_no, head.frontier.size
     frontier, blocks = append(head.frontier, [hash_leaf(one.commitment) for one in taken])
-    await copy(connection, no, first, [(at_ms, seal(*one)) for at_ms, one in zip(recorded, taken, strict=True)])
+    await copy(connection, no, first, [(at_ms, seal(no, *one)) for at_ms, one in zip(recorded, taken, strict=True)])
+    await tally.add(connection, no, tally.tally_of(one.event for one in taken))
     await copy_blocks(connection, no, blocks)
     await connection.execute(_GROW_HEAD, (frontier.size, frontier.to_bytes(), no))
 

@@ -6,7 +6,7 @@ The steps, in order:
 2. Admit each submission, or refuse it by itself: checked under the current identity version, its changes of users and
    tokens possible, no ``_id`` in conflict. Leave out duplicates.
 3. Give each admitted event its number; grow the Merkle tree.
-4. Write entries, ids and block roots, and the head.
+4. Write entries, ids, the tally and block roots, and the head.
 5. Commit. Where the connection breaks at this very moment, ask the database whether it did.
 
 All that one append must know of the one before is read in step 1, so a transaction that failed, or that another server
@@ -31,11 +31,12 @@ from whodid.merkle import Frontier, append, hash_leaf
 from whodid.records import Event
 from whodid.store.admission import Brought, Recorded, find_duplicates, number
 from whodid.store.base import Receipt, Result, Submission
-from whodid.store.postgres import identity
+from whodid.store.postgres import identity, tally
 from whodid.store.postgres.connection import CONNECTIONS, Connection, ConnectionLost, Pool
 from whodid.store.postgres.listening import notify
 from whodid.store.postgres.rows import FEW, Entries, Sealed, copy, insert, insert_blocks, recorded_at
 from whodid.store.postgres.rows import seal as seal_event
+from whodid.store.postgres.tally import Tally, tally_of
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class SealedSubmission(Struct, frozen=True):
 
     submission: Submission
     events: list[Sealed]
+    tally: Tally
+    """What all of them add to it."""
 
 
 def seal(submission: Submission, random_bytes: Callable[[int], bytes]) -> SealedSubmission:
@@ -74,10 +77,10 @@ def seal(submission: Submission, random_bytes: Callable[[int], bytes]) -> Sealed
     drawn = random_bytes(SALT_BYTES * len(submission.events))
     salts = [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
     events = [
-        seal_event(event, salt, commit(salt, event.record))
+        seal_event(submission.account_no, event, salt, commit(salt, event.record))
         for event, salt in zip(submission.events, salts, strict=True)
     ]
-    return SealedSubmission(submission, events)
+    return SealedSubmission(submission, events, tally_of(submission.events))
 
 
 @dataclass(slots=True)
@@ -91,6 +94,8 @@ class _Head:
     new: list[Sealed] = field(default_factory=list)
     brought: dict[bytes, Recorded] = field(default_factory=dict)
     """The ids that producers brought in this very transaction."""
+    tally: Tally = field(default_factory=Tally)
+    """What the new ones add to it."""
 
     @property
     def next_seq(self) -> int:
@@ -274,17 +279,19 @@ class _Append:
             return error
         head.identity_version += len(submission.changes)
         seqs = number(known, head.next_seq, len(sealed.events))
-        for place, one in enumerate(sealed.events):
-            if place not in known:
-                head.new.append(one)
-                if one.event.filled is not None:
-                    head.brought[one.event.id] = seqs[place], one.event.record
+        new = [(place, one) for place, one in enumerate(sealed.events) if place not in known]
+        for place, one in new:
+            head.new.append(one)
+            if one.event.filled is not None:
+                head.brought[one.event.id] = seqs[place], one.event.record
+        head.tally.update(tally_of(one.event for _, one in new) if known else sealed.tally)
         return Receipt(seqs, frozenset(known))
 
     async def _write(self, connection: Connection, head: _Head, entries: Entries) -> None:
         """Step 4, in a pipeline; ``entries`` are those that were not copied."""
         no = head.account_no
         await insert(connection, no, head.frontier.size, entries)
+        await tally.add(connection, no, head.tally)
         frontier, blocks = append(head.frontier, [hash_leaf(one.commitment) for one in head.new])
         await insert_blocks(connection, no, blocks)
         await connection.execute(_WRITE_HEAD, (frontier.size, frontier.to_bytes(), head.identity_version, no))

@@ -7,13 +7,13 @@ What is checked, numbered as in the code:
    account, kind and time that its row says, and found by its ``_id``;
 3. per account: the frontier and the block roots, grown anew from the commitments;
 4. nothing that belongs to no account;
-5. the search index: exactly the terms of the records, no more and no fewer.
+5. the search index: exactly the terms of the records, no more and no fewer; the tally; the words of addresses.
 
 All of it is one snapshot, so a server may append meanwhile; the write-ahead log grows as long as the check lasts.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
@@ -26,7 +26,10 @@ from whodid.store.base import Finding, Progress
 from whodid.store.sqlite import identity
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.search import TermMaker
-from whodid.store.sqlite.writer import TIE_BITS, stored_ids
+from whodid.store.sqlite.tally import Counts, counted
+from whodid.store.sqlite.time_keys import TIE_BITS
+from whodid.store.sqlite.writer import stored_ids
+from whodid.words import split
 
 MOST_FINDINGS = 1000
 """A check stops when it has found this much: the store is beyond an entry-by-entry report."""
@@ -36,6 +39,7 @@ _ENTRIES = """
     FROM entry WHERE account_no = ? AND seq > ? ORDER BY seq LIMIT 5000
 """
 _MASK = (1 << 64) - 1
+_REBUILD = "'whodid verify-store --rebuild-search' makes it anew"
 
 
 class _Row(NamedTuple):
@@ -73,6 +77,7 @@ def check(connection: apsw.Connection, progress: Progress) -> list[Finding]:
             run.account(account)
         run.strays()
         run.search()
+        run.tally()
     except TooManyFindings:
         pass
     except apsw.CorruptError as error:
@@ -91,6 +96,7 @@ class _Check:
         self._progress = progress
         self._read = Decompressor(connection)
         self._terms = TermMaker()
+        self._counts = Counts()
         self._ids: dict[bytes, _Row] = {}
         self._terms_count = 0
         self._terms_digest = 0
@@ -147,7 +153,17 @@ class _Check:
 
     def strays(self) -> None:
         """Step 4."""
-        for table in ("entry", "record_id", "block_root", "user", "token", "checkpoint", "witness"):
+        for table in (
+            "entry",
+            "record_id",
+            "block_root",
+            "user",
+            "token",
+            "checkpoint",
+            "witness",
+            "tally",
+            "address_word",
+        ):
             stray = self._connection.execute(
                 f"SELECT count(*) FROM {table} WHERE account_no NOT IN (SELECT account_no FROM account)"  # noqa: S608
             ).get
@@ -174,8 +190,18 @@ class _Check:
                 None,
                 f"the search index has {count} terms, the records have {self._terms_count}"
                 + ("" if count != self._terms_count else " others")
-                + "; 'whodid verify-store --rebuild-search' makes it anew",
+                + f"; {_REBUILD}",
             )
+
+    def tally(self) -> None:
+        """Step 5: what is counted, and the words of addresses."""
+        rows = self._counts.rows()
+        words = {(account_no, word, email) for account_no, email in self._counts.addresses() for word in split(email)}
+        tally: Any = self._connection.execute("SELECT account_no, field, hour, kind, value, count FROM tally")
+        if {row[:5]: row[5] for row in tally} != rows:
+            self._found("", None, f"the tally is not that of the records; {_REBUILD}")
+        if set(self._connection.execute("SELECT account_no, word, email FROM address_word")) != words:
+            self._found("", None, f"the words of addresses are not those of the records; {_REBUILD}")
 
     def _chunks(self, account: _Account) -> Iterator[list[_Row]]:
         after = -1
@@ -205,7 +231,8 @@ class _Check:
         if created_ms != row.time_key >> TIE_BITS:
             self._found(account.name, row.seq, f"the record's time {body.createdAt} is not that of its place")
         self._ids[record_id] = row
-        for term in self._terms.terms(account.no, body).split(" "):
+        self._counts.add(account.no, row.kind, created_ms, counted(body))
+        for term in set(self._terms.terms(account.no, body).split(" ")):
             self._terms_count += 1
             self._terms_digest += hash((term, row.time_key)) & _MASK
 
@@ -213,7 +240,7 @@ class _Check:
         """Step 2: each ``_id`` of the chunk leads to its entry."""
         places = stored_ids(self._connection, account.no, self._ids.keys())
         for record_id, row in self._ids.items():
-            if places.get(record_id) != row.time_key:
+            if places.get(record_id) != row.seq:
                 self._found(account.name, row.seq, f"the entry is not found by its _id {record_id.hex()}")
         self._ids.clear()
 

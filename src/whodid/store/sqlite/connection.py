@@ -2,19 +2,13 @@
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 
 import apsw
 
 from whodid.errors import StoreUnavailable, StoreUnusable
-from whodid.store.sqlite.compression import BUNDLED_VERSION, bundled_dictionary
-
-APPLICATION_ID = 0x57484F44
-"""``WHOD``: marks a SQLite file as a store of ours."""
 
 PAGE_BYTES = 8192
 CHECKPOINT_PAGES = 4000
@@ -29,7 +23,7 @@ _READER_CACHE_KIB = 8 * 1024
 
 def open_writer(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """A connection that writes: every commit is on disk before it returns (WAL, ``synchronous=FULL``)."""
-    connection = _open(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+    connection = open_file(path, apsw.SQLITE_OPEN_READWRITE, vfs)
     for pragma in (
         "journal_mode = wal",
         "synchronous = full",
@@ -44,44 +38,16 @@ def open_writer(path: Path, *, vfs: str | None = None) -> apsw.Connection:
 
 def open_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """A connection that can't write. It sees what is committed when each of its statements begins."""
-    connection = _open(path, apsw.SQLITE_OPEN_READONLY, vfs)
+    connection = open_file(path, apsw.SQLITE_OPEN_READONLY, vfs)
     connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
     return connection
 
 
-def _open(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
-    # One thread at a time uses a connection, so SQLite needs no mutexes of its own.
+def open_file(path: Path, flags: int, vfs: str | None) -> apsw.Connection:
+    """A connection. One thread at a time uses it, so SQLite needs no mutexes of its own."""
     connection = apsw.Connection(str(path), flags=flags | apsw.SQLITE_OPEN_NOMUTEX, vfs=vfs)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     return connection
-
-
-def refuse_foreign(path: Path, *, vfs: str | None = None) -> None:
-    """Raise ``StoreUnusable`` where the file is not there, or is neither a store nor empty. It is left alone."""
-    if not path.is_file():
-        raise StoreUnusable(f"there is no store at {path}; 'whodid account add' and 'whodid serve' make one")
-    with _briefly_open(path, vfs) as connection:
-        _refuse_foreign(connection, path)
-
-
-def prepare_file(path: Path, *, vfs: str | None = None) -> None:
-    """See to it that the file is a store with the newest schema; an empty file becomes one.
-
-    Safe to run twice and by two processes at once. Raises ``StoreUnusable`` or ``StoreUnavailable``.
-    """
-    with _briefly_open(path, vfs) as connection:
-        _refuse_foreign(connection, path)
-        _migrate(connection, path)
-
-
-@contextmanager
-def _briefly_open(path: Path, vfs: str | None) -> Iterator[apsw.Connection]:
-    with telling_errors(path):
-        connection = _open(path, apsw.SQLITE_OPEN_READWRITE, vfs)
-        try:
-            yield connection
-        finally:
-            connection.close()
 
 
 def make_file(path: Path) -> None:
@@ -97,62 +63,6 @@ def make_file(path: Path) -> None:
         pass  # another process was faster
     except OSError as error:
         raise StoreUnusable(f"can't make the store {path}: {error.strerror}") from error
-
-
-def _refuse_foreign(connection: apsw.Connection, path: Path) -> None:
-    try:
-        # In this order: another process may be making the store, which puts tables and mark there at once.
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-        application = connection.pragma("application_id")
-    except apsw.NotADBError as error:
-        raise StoreUnusable(f"{path} is not a SQLite file") from error
-    if application != APPLICATION_ID and (application or tables):
-        raise StoreUnusable(f"{path} is a SQLite file, but not a store of Whodid")
-
-
-def migrations() -> list[tuple[int, str]]:
-    """The numbered migrations and their SQL, in order."""
-    folder = resources.files("whodid.store") / "sql" / "sqlite"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return [(int(file.name.partition("_")[0]), file.read_text("utf-8")) for file in files]
-
-
-def _migrate(connection: apsw.Connection, path: Path) -> None:
-    steps = migrations()
-    newest = steps[-1][0]
-    version = connection.pragma("user_version")
-    if version > newest:
-        raise StoreUnusable(f"{path} has schema {version}; this Whodid knows {newest} at most: use a newer Whodid")
-    if version == newest:
-        return
-    if version == 0:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        _switch_to_wal(connection)
-    with transaction(connection):
-        version = connection.pragma("user_version")  # again, now that nobody else can move it
-        for number, sql in steps:
-            if number > version:
-                connection.execute(sql)
-        connection.execute(
-            "INSERT OR IGNORE INTO dictionary (version, entries, bytes) VALUES (?, 0, ?)",
-            (BUNDLED_VERSION, bundled_dictionary()),
-        )
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {newest}")
-
-
-def _switch_to_wal(connection: apsw.Connection) -> None:
-    """Switch, waiting for others that do the same: here SQLite itself does not wait."""
-    give_up = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = wal")
-        except apsw.BusyError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.005)
-        else:
-            return
 
 
 @contextmanager

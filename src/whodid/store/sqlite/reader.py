@@ -1,6 +1,7 @@
 """Reading: one connection of several, used by one thread. What comes out are wire bytes."""
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -10,17 +11,20 @@ import zstandard
 
 from whodid.errors import InconsistentLog
 from whodid.records import Kind
-from whodid.store.base import Entry, Query
+from whodid.store.base import Entry, Found, Head, Numbered, Query, Question, Search, Summary
+from whodid.store.sqlite import searching, summarizing
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import open_reader, telling_errors
 from whodid.store.sqlite.search import match_expression
-from whodid.store.sqlite.writer import TIE_BITS
+from whodid.store.sqlite.time_keys import TIE_BITS, first_key
 
 CHUNK = 1000
 """How many entries one statement reads: a longer-lived one would keep the write-ahead log from ending."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+_KINDS = {kind.value: kind for kind in Kind}
 
 # The rowids of the index come newest first by themselves. Asking for the account once more costs nothing, and means
 # that no flaw of the index could ever show an account another one's records.
@@ -35,24 +39,20 @@ _COLUMNS = "time_key, seq, kind, salt, commitment, dictionary, record"
 _BY_SEQUENCE = f"SELECT {_COLUMNS} FROM entry WHERE account_no = ? AND seq >= ? ORDER BY seq LIMIT {CHUNK}"  # noqa: S608
 _BY_TIME = f"""
     SELECT {_COLUMNS} FROM entry
-    WHERE time_key BETWEEN ? AND ? AND account_no = ? AND kind BETWEEN ? AND ?
+    WHERE time_key BETWEEN ? AND ? AND +account_no = ? AND kind BETWEEN ? AND ?
     ORDER BY time_key
     LIMIT {CHUNK}
 """  # noqa: S608
 
+_LOG = """
+    SELECT seq, kind, time_key, dictionary, record FROM entry WHERE account_no = ? AND seq >= ? ORDER BY seq LIMIT ?
+"""
+_HEADS = "SELECT account_no, size, identity_version, kept_from FROM account WHERE account_no IN carray(?)"
 _BY_ID = f"""
     SELECT {_COLUMNS} FROM entry
-    WHERE time_key = (SELECT time_key FROM record_id WHERE account_no = ? AND id = ?) AND account_no = ?
+    WHERE account_no = ? AND seq = (SELECT seq FROM record_id WHERE account_no = ? AND id = ?)
 """  # noqa: S608
 _NUMBERS = "SELECT min(seq), max(seq) FROM entry WHERE time_key BETWEEN ? AND ? AND account_no = ?"
-
-_LAST_KEY = (1 << 63) - 1
-"""The highest that SQLite can count to; no entry has it."""
-
-
-def first_key(time_ms: int) -> int:
-    """The lowest ``time_key`` of an entry at ``time_ms`` or later."""
-    return min(max(time_ms, 0) << TIE_BITS, _LAST_KEY)
 
 
 class Reader:
@@ -76,6 +76,22 @@ class Reader:
         """See ``Store.newest``."""
         return self.run(self._newest, query)
 
+    def search(self, asked: Search) -> Found:
+        """See ``Store.search``."""
+        return self.run(self._found, asked)
+
+    def summarize(self, question: Question) -> Summary:
+        """See ``Store.summarize``."""
+        return self.run(self._summary, question)
+
+    def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
+        """See ``Store.log``."""
+        return self.run(self._log, (account_no, first, limit))
+
+    def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:
+        """See ``Store.heads``."""
+        return self.run(_heads, account_nos)
+
     def entries(self, account_no: int, first: int) -> list[Entry]:
         """The next chunk of ``Store.entries``; empty at the end."""
         return [entry for _, entry in self.run(self._entries, _BY_SEQUENCE, (account_no, first))]
@@ -87,7 +103,7 @@ class Reader:
 
     def entry(self, account_no: int, record_id: str) -> Entry | None:
         """See ``Store.entry``."""
-        found = self.run(self._entries, _BY_ID, (account_no, bytes.fromhex(record_id), account_no))
+        found = self.run(self._entries, _BY_ID, (account_no, account_no, bytes.fromhex(record_id)))
         return found[0][1] if found else None
 
     def numbers(self, account_no: int, since_ms: int, until_ms: int) -> tuple[int, int] | None:
@@ -121,6 +137,24 @@ class Reader:
         with _telling_damage("a record"):
             return self._decompress.all(rows.fetchall())
 
+    def _found(self, connection: apsw.Connection, asked: Search) -> Found:
+        with _telling_damage("a record"):
+            return searching.search(connection, self._decompress, asked)
+
+    def _summary(self, connection: apsw.Connection, question: Question) -> Summary:
+        with _telling_damage("a record"):
+            return summarizing.summarize(connection, self._decompress, question)
+
+    def _log(self, connection: apsw.Connection, bindings: tuple[int, ...]) -> list[Numbered]:
+        rows: Any = connection.execute(_LOG, bindings).fetchall()
+        with _telling_damage("a record"):
+            records = self._decompress.all([row[3:] for row in rows])
+        kinds = _KINDS
+        return [
+            Numbered(row[0], kinds[row[1]], row[2] >> TIE_BITS, record)
+            for row, record in zip(rows, records, strict=True)
+        ]
+
     def _entries(
         self, connection: apsw.Connection, statement: str, bindings: tuple[int | bytes, ...]
     ) -> list[tuple[int, Entry]]:
@@ -141,6 +175,11 @@ def _telling_damage(which: str) -> Iterator[None]:
         raise InconsistentLog(
             f"{which} can't be read: {error}; 'whodid verify-store' tells what else is wrong with the store"
         ) from error
+
+
+def _heads(connection: apsw.Connection, account_nos: Sequence[int]) -> dict[int, Head]:
+    rows: Any = connection.execute(_HEADS, (apsw.carray(array("q", account_nos)),)) if account_nos else []
+    return {row[0]: Head(*row[1:]) for row in rows}
 
 
 def _numbers(connection: apsw.Connection, bindings: tuple[int, ...]) -> tuple[int, int] | None:

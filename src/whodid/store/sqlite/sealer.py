@@ -15,14 +15,15 @@ from whodid.records import Event
 from whodid.store.base import IdentityChange, Submission
 from whodid.store.sqlite.compression import Compressor
 from whodid.store.sqlite.search import TermMaker
+from whodid.store.sqlite.tally import counted
 
 Given: TypeAlias = tuple[bytes, tuple[str, ...]]
 """Of an event with an ``_id`` of its own: the record, and the keys that the log filled in."""
 
 # A plain tuple: there are a hundred thousand of them a second.
-Sealed: TypeAlias = tuple[int, bytes, int, bytes, bytes, int, bytes, str, Given | None]
+Sealed: TypeAlias = tuple[int, bytes, int, bytes, bytes, int, bytes, str, str, Given | None]
 """An event's kind, id, time in ms, salt, commitment, the version of the dictionary, the record compressed with it, the
-search terms, and what is needed to tell whether it is a duplicate."""
+search terms, what is counted of it, and what is needed to tell whether it is a duplicate."""
 
 
 class SealedSubmission(Struct, frozen=True, array_like=True):
@@ -75,6 +76,7 @@ class Sealer:
                 version,
                 frame,
                 words,
+                counted(event.body),
                 None if event.filled is None else (event.record, event.filled),
             )
             for event, salt, frame, words in zip(events, salts, frames, terms, strict=True)

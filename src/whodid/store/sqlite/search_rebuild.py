@@ -1,12 +1,11 @@
-"""The search index made anew from the records, while appends go on.
+"""All that is derived from the records for searching (the index, the tally, words of addresses), made anew.
 
-A second index is filled beside the first, in many short transactions, with what was in the log at the beginning.
-Then what was appended meanwhile is added, until little is left; the last transaction adds that, and puts the new
-index in the place of the old one.
+New tables are filled beside the old ones, in many short transactions, with what was in the log at the beginning, while
+appends go on. Then what was appended meanwhile is added, until little is left; the last transaction adds that, and puts
+the new tables in the place of the old ones.
 """
 
-from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -16,18 +15,19 @@ from whodid.store.sqlite.bulk import BulkInsert
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import transaction
 from whodid.store.sqlite.search import TermMaker
+from whodid.store.sqlite.tally import Addresses, Counts, counted
+from whodid.store.sqlite.time_keys import TIE_BITS
 
-_CHUNK = 5000
-_COLUMNS = "time_key, account_no, seq, kind, dictionary, record"
-_INSERT = BulkInsert("search_new (rowid, terms)", 2)
+_CHUNK: Final = 5000
+_COLUMNS: Final = "time_key, account_no, seq, kind, dictionary, record"
+_TABLES: Final = ("search", "tally", "address_word")
+_INSERT: Final = BulkInsert("search_new (rowid, terms)", 2)
 
 
 def rebuild(connection: apsw.Connection, progress: Progress) -> int:
-    """Make the index anew with a connection that writes; the number of entries indexed."""
-    run = _Rebuild(connection)
+    """Make it anew with a connection that writes; the number of entries indexed."""
     with transaction(connection):
-        connection.execute("DROP TABLE IF EXISTS search_new")  # what an interrupted run left
-        connection.execute(_definition())
+        run = _Rebuild(connection)
         sizes = _sizes(connection)
     total = sum(sizes.values())
     after = -1
@@ -42,9 +42,21 @@ def rebuild(connection: apsw.Connection, progress: Progress) -> int:
     with transaction(connection):
         while run.behind(sizes):
             run.catch_up(sizes)
-        connection.execute("DROP TABLE search")
-        connection.execute("ALTER TABLE search_new RENAME TO search")
+        run.replace()
     return run.indexed
+
+
+def rebuild_within(connection: apsw.Connection, progress: Progress) -> None:
+    """The same, inside a transaction: nothing is appended meanwhile."""
+    run = _Rebuild(connection)
+    total = sum(_sizes(connection).values())
+    after = -1
+    while rows := _rows_after(connection, after):
+        run.index(rows)
+        after = rows[-1][0]
+        if run.indexed % (100 * _CHUNK) == 0:
+            progress(run.indexed, total)
+    run.replace()
 
 
 def _sizes(connection: apsw.Connection) -> dict[int, int]:
@@ -57,24 +69,31 @@ def _rows_after(connection: apsw.Connection, time_key: int) -> list[Any]:
     return connection.execute(statement, (time_key,)).fetchall()
 
 
-def _definition() -> str:
-    """The index as the schema defines it, under its new name."""
-    schema = (resources.files("whodid.store") / "sql" / "sqlite" / "0001_initial.sql").read_text("utf-8")
-    return "CREATE VIRTUAL TABLE search_new" + schema.partition("CREATE VIRTUAL TABLE search")[2]
-
-
 class _Rebuild:
-    """One rebuild while it runs."""
+    """One rebuild while it runs. Begun inside a transaction."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.indexed = 0
         self._connection = connection
         self._read = Decompressor(connection)
         self._terms = TermMaker()
+        self._addresses = Addresses("address_word_new")
+        for table in _TABLES:
+            connection.execute(f"DROP TABLE IF EXISTS {table}_new")  # what an interrupted run left
+            sql: Any = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).get
+            connection.execute(_renamed(sql, table))
 
     def index(self, rows: list[tuple[Any, ...]]) -> None:
-        """Add rows of ``entry``, which are in order of time."""
-        _INSERT(self._connection, [value for row in rows for value in (row[0], self._terms_of(*row[1:]))])
+        """Add rows of ``entry``, which are in order of time; inside a transaction."""
+        values: list[Any] = []
+        counts = Counts()
+        for time_key, account_no, _, kind, dictionary, frame in rows:
+            body = parse_record(Kind(kind), self._read(dictionary, frame))
+            values += (time_key, self._terms.terms(account_no, body))
+            counts.add(account_no, kind, time_key >> TIE_BITS, counted(body))
+        _INSERT(self._connection, values)
+        counts.write(self._connection, self._addresses, "tally_new")
+        self._addresses.committed()  # else the whole run fails
         self.indexed += len(rows)
 
     def behind(self, sizes: dict[int, int]) -> int:
@@ -92,6 +111,14 @@ class _Rebuild:
             self.index(rows.fetchall())
             sizes[account_no] = min(size, first + _CHUNK)
 
-    def _terms_of(self, account_no: int, _seq: int, kind: int, dictionary: int, frame: bytes) -> str:
-        body = parse_record(Kind(kind), self._read(dictionary, frame))
-        return self._terms.terms(account_no, body)
+    def replace(self) -> None:
+        """Put the new tables in the place of the old ones; inside a transaction."""
+        for table in _TABLES:
+            self._connection.execute(f"DROP TABLE {table}")
+            self._connection.execute(f"ALTER TABLE {table}_new RENAME TO {table}")
+
+
+def _renamed(sql: str, table: str) -> str:
+    """The definition of a table, under its new name; a renamed table's name is in quotation marks."""
+    before, _, after = sql.partition(" TABLE ")
+    return f'{before} TABLE "{table}_new"' + after.removeprefix(f'"{table}"').removeprefix(table)

@@ -20,24 +20,32 @@ from whodid.store.base import (
     Credential,
     Entry,
     Finding,
+    Found,
+    Head,
     Kept,
     KeptCheckpoint,
+    Numbered,
     Prepared,
     Progress,
     Query,
+    Question,
     Receipt,
     Result,
+    Search,
     Standing,
     Submission,
+    Summary,
     Token,
     User,
     WitnessState,
 )
 from whodid.store.sqlite import check, identity, search_rebuild, training, tree
 from whodid.store.sqlite.compression import newest_dictionary
-from whodid.store.sqlite.connection import ServerLock, make_file, prepare_file, refuse_foreign
-from whodid.store.sqlite.reader import Reader, first_key
+from whodid.store.sqlite.connection import ServerLock, make_file
+from whodid.store.sqlite.reader import Reader
+from whodid.store.sqlite.schema import prepare_file, refuse_foreign
 from whodid.store.sqlite.sealer import Sealed, SealedSubmission, Sealer
+from whodid.store.sqlite.time_keys import first_key
 from whodid.store.sqlite.writer import Writer
 from whodid.store.sqlite.writer_process import WriterProcess
 
@@ -158,6 +166,18 @@ class SqliteStore:
 
     async def newest(self, query: Query) -> list[bytes]:
         return await self._in_reader(Reader.newest, query)
+
+    async def search(self, search: Search) -> Found:
+        return await self._in_reader(Reader.search, search)
+
+    async def summarize(self, question: Question) -> Summary:
+        return await self._in_reader(Reader.summarize, question)
+
+    async def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
+        return await self._in_reader(Reader.log, account_no, first, limit)
+
+    async def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:
+        return await self._in_reader(Reader.heads, account_nos)
 
     async def entries(self, account_no: int, first: int = 0) -> AsyncIterator[list[Entry]]:
         while chunk := await self._in_reader(Reader.entries, account_no, first):

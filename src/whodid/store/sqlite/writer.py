@@ -8,7 +8,7 @@ The steps of ``append``, in order:
    and tokens possible, no ``_id`` in conflict. Leave out duplicates.
 4. Give each admitted event its sequence number and its place in time.
 5. Grow the Merkle trees.
-6. Write entries, ids, search terms, block roots and heads.
+6. Write entries, ids, search terms, the tally, block roots and heads.
 7. Commit, with fsync.
 
 Everything that one append must know of the one before is read back from the file in step 2, so a transaction that
@@ -33,12 +33,11 @@ from whodid.store.sqlite.bulk import BulkInsert
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import open_writer, telling_errors, transaction
 from whodid.store.sqlite.sealer import Sealed, SealedSubmission
-
-TIE_BITS = 21
-"""``time_key`` is ``createdAt`` in milliseconds, and in its low 21 bits the order among entries of that millisecond."""
+from whodid.store.sqlite.tally import Addresses, Counts
+from whodid.store.sqlite.time_keys import TIE_BITS
 
 _INSERT_ENTRY = BulkInsert("entry (time_key, account_no, seq, kind, dictionary, salt, commitment, record)", 8)
-_INSERT_ID = BulkInsert("record_id (account_no, id, time_key)", 3)
+_INSERT_ID = BulkInsert("record_id (account_no, id, seq)", 3)
 _INSERT_TERMS = BulkInsert("search (rowid, terms)", 2)
 _INSERT_BLOCK = BulkInsert("block_root (account_no, level, position, root)", 4)
 
@@ -70,6 +69,7 @@ class _File:
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.read = Decompressor(connection)
+        self.addresses = Addresses()
 
 
 class Writer:
@@ -97,8 +97,11 @@ class Writer:
         if not batch:
             return []
         try:
-            with self.use() as file, transaction(file.connection):
-                return _append(file, batch)
+            with self.use() as file:
+                with transaction(file.connection):
+                    results = _append(file, batch)
+                file.addresses.committed()
+                return results
         except apsw.ConstraintError:
             refusal: WhodidError = StoreUnavailable("an id that was made for an event is in use already; try again")
         except Conflict as error:
@@ -158,7 +161,7 @@ def _append(file: _File, batch: list[SealedSubmission]) -> list[Result]:
     results = [_admit(file, heads.get(submission.account_no), submission, rows) for submission in batch]
     time_keys = _place_in_time(connection, rows)
     blocks = [value for head in heads.values() for block in _grow(head) for value in (head.account_no, *block)]
-    _write(connection, rows, time_keys)
+    _write(file, rows, time_keys)
     _write_heads(connection, heads, blocks)
     return results
 
@@ -197,34 +200,38 @@ def _change_identity(connection: apsw.Connection, head: _Head, changes: tuple[Id
 
 def _find_recorded(file: _File, head: _Head, events: list[Sealed]) -> dict[int, int]:
     """The places of duplicates among ``events``, with their sequence numbers. Raises ``IdConflict``."""
-    brought = [(place, event[1], *event[8]) for place, event in enumerate(events) if event[8] is not None]
+    brought = [(place, event[1], *event[9]) for place, event in enumerate(events) if event[9] is not None]
     if not brought:
         return {}
     stored = stored_ids(file.connection, head.account_no, {record_id for _, record_id, *_ in brought})
 
     def recorded(record_id: bytes) -> Recorded | None:
-        return _stored_record(file, stored[record_id]) if record_id in stored else head.brought.get(record_id)
+        return (
+            _stored_record(file, head.account_no, stored[record_id])
+            if record_id in stored
+            else head.brought.get(record_id)
+        )
 
     return find_duplicates(brought, recorded)
 
 
 def stored_ids(connection: apsw.Connection, account_no: int, ids: Collection[bytes]) -> dict[bytes, int]:
-    """Those of the ``ids`` that the account has, with the ``time_key`` of their entries."""
+    """Those of the ``ids`` that the account has, with the numbers of their entries."""
     if not ids:
         return {}
     rows: Any = connection.execute(
-        "SELECT id, time_key FROM record_id WHERE account_no = ? AND id IN carray(?)",
+        "SELECT id, seq FROM record_id WHERE account_no = ? AND id IN carray(?)",
         (account_no, apsw.carray(tuple(ids))),
     )
     return dict(rows.fetchall())
 
 
-def _stored_record(file: _File, time_key: int) -> tuple[int, bytes]:
+def _stored_record(file: _File, account_no: int, seq: int) -> tuple[int, bytes]:
     row = file.connection.execute(
-        "SELECT seq, dictionary, record FROM entry WHERE time_key = ?", (time_key,)
+        "SELECT dictionary, record FROM entry WHERE account_no = ? AND seq = ?", (account_no, seq)
     ).fetchone()
     assert row is not None
-    return row[0], file.read(row[1], row[2])
+    return seq, file.read(row[0], row[1])
 
 
 def _number(head: _Head, sealed: list[Sealed], known: dict[int, int], rows: list[_Row]) -> Receipt:
@@ -234,8 +241,8 @@ def _number(head: _Head, sealed: list[Sealed], known: dict[int, int], rows: list
     for seq, event in enumerate(fresh, head.next_seq):
         rows.append((head.account_no, seq, event))
         head.commitments.append(event[4])
-        if event[8] is not None:
-            head.brought[event[1]] = seq, event[8][0]
+        if event[9] is not None:
+            head.brought[event[1]] = seq, event[9][0]
     head.next_seq += len(fresh)
     return Receipt(seqs, frozenset(known))
 
@@ -272,19 +279,25 @@ def _grow(head: _Head) -> list[BlockRoot]:
     return blocks
 
 
-def _write(connection: apsw.Connection, rows: list[_Row], time_keys: list[int]) -> None:
-    """Step 6: the entries. In order of time, since the search index begins a new segment at each step back."""
+def _write(file: _File, rows: list[_Row], time_keys: list[int]) -> None:
+    """Step 6: the entries, and what is counted of them.
+
+    In order of time, since the search index begins a new segment at each step back.
+    """
     entries: list[Any] = []
     ids: list[Any] = []
     terms: list[Any] = []
+    counts = Counts()
     for key, (account_no, seq, sealed) in sorted(zip(time_keys, rows, strict=True)):  # keys differ: none but they count
-        kind, record_id, _, salt, commitment, dictionary, frame, words, _ = sealed
+        kind, record_id, created_ms, salt, commitment, dictionary, frame, words, text, _ = sealed
         entries += (key, account_no, seq, kind, dictionary, salt, commitment, frame)
-        ids += (account_no, record_id, key)
+        ids += (account_no, record_id, seq)
         terms += (key, words)
-    _INSERT_ENTRY(connection, entries)
-    _INSERT_ID(connection, ids)
-    _INSERT_TERMS(connection, terms)
+        counts.add(account_no, kind, created_ms, text)
+    _INSERT_ENTRY(file.connection, entries)
+    _INSERT_ID(file.connection, ids)
+    _INSERT_TERMS(file.connection, terms)
+    counts.write(file.connection, file.addresses)
 
 
 def _write_heads(connection: apsw.Connection, heads: dict[int, _Head], blocks: list[Any]) -> None:

@@ -1,0 +1,207 @@
+"""``whodid export``: records, or the evidence of a stretch of a log, out of a store."""
+
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from cyclopts import Parameter
+
+from whodid.cli.bundling import export_evidence
+from whodid.cli.operator import Operator, operate
+from whodid.cli.options import STDOUT, AccountName, StoreUrl, check_file_name, parse_moment
+from whodid.cli.output import UsageError, note
+from whodid.cli.progress import Meter
+from whodid.clock import wall_clock
+from whodid.conditions import KIND_NAMES, Condition, Is, both
+from whodid.errors import StoreUnavailable
+from whodid.exporting import (
+    Format,
+    Piece,
+    by_search,
+    by_time,
+    compressed,
+    named,
+    open_format,
+    pieces,
+    whole_file,
+)
+from whodid.exporting import export as write_pieces
+from whodid.query.language import parse_q
+from whodid.records import MAX_TIME_MS
+from whodid.store.base import Account, Numbered, Search
+
+EXPORT_EXAMPLE = """Example:
+
+    whodid export --account org-acme-acc0 --from 2021-07-01 --to 2021-08-01 --output july.ndjson
+
+    whodid export --account org-acme-acc0 --from 7d --kind token
+
+    whodid export --account org-acme-acc0 --q 'type:policy -outcome:success' --output policies.csv
+
+    whodid export --account org-acme-acc0 --from 30d --output month.parquet
+
+    whodid export --account org-acme-acc0 --evidence acme.ndjson.gz
+
+    whodid export --account org-acme-acc0 --evidence --from 2021-07-01 --to 2021-08-01 july.ndjson.gz"""
+
+FormatName: TypeAlias = Literal["ndjson", "csv", "parquet"]
+CompressionName: TypeAlias = Literal["none", "gzip", "zstd"]
+
+
+async def export(
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name="--output",
+            allow_leading_hyphen=True,
+            validator=check_file_name,
+            help="The file to write; it appears once it is whole. Else, or with '-', standard output.",
+        ),
+    ] = None,
+    *,
+    account: AccountName,
+    since: Annotated[
+        str | None,
+        Parameter(
+            name="--from", help="Not before this: a time, a day (UTC), or an age like 7d. Evidence: or a number."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        Parameter(name="--to", help="Before this, exclusive: a time, a day or an age. Evidence: or a number."),
+    ] = None,
+    kind: Annotated[Literal["action", "token"] | None, Parameter(help="Only actions, or only token uses.")] = None,
+    q: Annotated[
+        str | None,
+        Parameter(
+            name="--q", allow_leading_hyphen=True, help="Only what this finds, like 'type:policy -action:update ann'."
+        ),
+    ] = None,
+    form: Annotated[
+        FormatName | None, Parameter(name="--format", help="What to write; else as the file's name ends, else ndjson.")
+    ] = None,
+    compression: Annotated[
+        CompressionName | None, Parameter(help="How it is packed; else as the file's name ends, .gz or .zst.")
+    ] = None,
+    bom: Annotated[
+        bool,
+        Parameter(
+            name="--bom", negative=(), help="With csv: begin with a mark, as Excel needs it.", show_default=False
+        ),
+    ] = False,
+    evidence: Annotated[
+        bool, Parameter(negative=(), help="Write what 'whodid verify' checks offline, packed.", show_default=False)
+    ] = False,
+    previous: Annotated[
+        Path | None,
+        Parameter(help="With --evidence: a checkpoint of before; the evidence then proves that the log only grew."),
+    ] = None,
+    store: StoreUrl = None,
+) -> None:
+    """Write an account's records, oldest first; or the evidence of a stretch of its log.
+
+    The log keeps an action that tells of it.
+    """
+    wanted = {"from": since, "to": until, "kind": kind, "q": q}
+    if evidence:
+        _refuse_beside_evidence(
+            {"--kind": kind, "--q": q, "--format": form, "--compression": compression, "--bom": bom}
+        )
+        async with operate(store) as operator:
+            await _record(operator, account, {**wanted, "evidence": True})
+            home = await operator.identity.account(account)  # as it is now, with the action
+            await export_evidence(operator, home, store, output, since=since, until=until, previous=previous)
+        return
+    if previous:
+        raise UsageError("--previous is for --evidence")
+    target = _target(output, form, compression, bom=bom)
+    selection = _select(since, until, kind, q)
+    async with operate(store) as operator:
+        home = await _record(operator, account, {**wanted, "format": target.recorded})
+        await _deliver(pieces(_records(operator, home, selection), target.form), target.file)
+
+
+def _refuse_beside_evidence(given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} and --evidence exclude each other: evidence has all entries of a stretch")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What is written, and where."""
+
+    form: Format
+    file: Path | None
+    """None: standard output."""
+    recorded: str | None
+    """The format, as the log tells it; None: the usual one."""
+
+
+def _target(output: Path | None, form: str | None, compression: str | None, *, bom: bool) -> _Target:
+    """Raises ``UsageError`` or ``InvalidParameter`` for what does not go together."""
+    file = None if output is None or str(output) == STDOUT else output
+    named_form, named_compression = (None, None) if file is None else named(file)
+    form = form or named_form or "ndjson"
+    if bom and form != "csv":
+        raise UsageError("--bom is for --format csv")
+    opened = compressed(open_format(form, numbered=False, mark=bom), compression or named_compression or "none")
+    if opened.packed and file is None and sys.stdout.isatty():
+        raise UsageError("what is packed is not for a terminal; name a file for it")
+    return _Target(opened, file, None if form == "ndjson" else form)
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Which records are exported."""
+
+    since_ms: int
+    until_ms: int
+    kind: str | None
+    condition: Condition | None
+
+
+def _select(since: str | None, until: str | None, kind: str | None, q: str | None) -> _Selection:
+    now_ms = wall_clock()
+    since_ms = 0 if since is None else parse_moment(since, "--from", now_ms)
+    until_ms = MAX_TIME_MS + 1 if until is None else parse_moment(until, "--to", now_ms)
+    if since_ms >= until_ms:
+        raise UsageError("--from must be before --to")
+    if q is None:
+        return _Selection(since_ms, until_ms, kind, None)
+    asked = parse_q(q, now_ms)
+    condition = asked.condition if kind is None else both([Is("kind", kind), asked.condition])
+    return _Selection(max(since_ms, asked.since_ms), min(until_ms, asked.until_ms), kind, condition)
+
+
+async def _record(operator: Operator, account: str, wanted: dict[str, str | bool | None]) -> Account:
+    """Record the export before it is made. A store that can't be written, as on a read-only disk, can be read still."""
+    home = await operator.identity.account(account)
+    selection = {name: value for name, value in wanted.items() if value is not None}
+    try:
+        await operator.identity.record_export(home, operator.actor, selection)
+    except StoreUnavailable as error:
+        note(f"the export could not be recorded in the log: {error.message}")
+    return home
+
+
+def _records(operator: Operator, home: Account, selection: _Selection) -> AsyncIterator[list[Numbered]]:
+    """By the log where that is enough: it has everything, whatever became of the search index."""
+    since_ms, until_ms = selection.since_ms, selection.until_ms
+    if selection.condition is None:
+        kind = None if selection.kind is None else KIND_NAMES[selection.kind]
+        return by_time(operator.store, home.no, since_ms, until_ms, kind)
+    search = Search(home.no, selection.condition, since_ms, until_ms)
+    return by_search(operator.store, search)
+
+
+async def _deliver(source: AsyncIterator[Piece], file: Path | None) -> None:
+    """Write a file, or to standard output, wherever its pieces come from."""
+    if file is None:
+        await write_pieces(source, sys.stdout.buffer, lambda _written: None)
+        return
+    with whole_file(file) as out, Meter("exporting") as meter:
+        count = await write_pieces(source, out, meter)
+    note(f"exported {count} records to {file}")

@@ -1,0 +1,31 @@
+"""Sources: an account's records out of a store, oldest first, by the chunk."""
+
+from collections.abc import AsyncIterator
+
+from msgspec.structs import replace
+
+from whodid.records import Kind
+from whodid.store.base import Numbered, Search, Store
+
+_PAGE = 1000
+"""How many records a page of a search has."""
+
+
+async def by_time(
+    store: Store, account_no: int, since_ms: int, until_ms: int, kind: Kind | None
+) -> AsyncIterator[list[Numbered]]:
+    """The records with ``createdAt`` in ``[since_ms, until_ms)``; by the log, not the search index."""
+    async for chunk in store.window(account_no, since_ms, until_ms, kind):
+        yield [Numbered(entry.seq, entry.kind, entry.created_ms, entry.record) for entry in chunk]
+
+
+async def by_search(store: Store, search: Search) -> AsyncIterator[list[Numbered]]:
+    """What a search finds from its ``after`` on: all of it, in the order of time, whatever its order and limit are."""
+    search = replace(search, newest_first=False, limit=_PAGE)
+    while True:
+        found = await store.search(search)
+        if found.records:
+            yield found.records
+        if found.rest is None:
+            return
+        search = replace(search, after=found.rest, skip=0)

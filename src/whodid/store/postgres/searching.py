@@ -1,0 +1,166 @@
+"""Searching: a page of the records of an account that a condition holds for, by whatever index is best.
+
+Three ways, in this order:
+
+1. As the database thinks best: by the inverted index where few records match, along the index by time where many do.
+2. By the inverted index, where the database was wrong: of conditions that each hold often, but never together.
+3. Along the index by time, stretch by stretch, until the time is over: then it is known how far it was looked.
+
+The first two have a part of the time each; most searches take a thousandth of it.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from whodid.conditions import EVERYTHING, Condition
+from whodid.errors import InvalidParameter
+from whodid.records import MAX_TIME_MS, Kind
+from whodid.store.base import AFTER_ALL, BEFORE_ALL, Found, Numbered, Position, Search
+from whodid.store.postgres.asking import NOTHING, can_be_looked_up, holding, narrowed
+from whodid.store.postgres.connection import Connection, Row
+from whodid.store.postgres.limiting import fetch_within
+from whodid.store.postgres.reader import since_recorded
+
+_PART: Final = 0.3
+"""How much of the time each of the first two ways has."""
+
+_SHORT_STRETCH: Final = 2000
+_LONG_STRETCH: Final = 64_000
+_SPARE_SECONDS: Final = 10.0
+"""How much longer than it should a stretch may take, before there is no answer at all."""
+
+_KINDS: Final = {kind.value: kind for kind in Kind}
+
+
+async def search(connection: Connection, search: Search) -> Found:
+    """See ``Store.search``."""
+    by_kind = narrowed_by_kind(search.condition)
+    if not by_kind or search.since_ms >= search.until_ms:
+        return Found([], None)
+    give_up = time.monotonic() + search.seconds
+    for without in (None, "enable_indexscan"):
+        rows = await _page(connection, search, by_kind, search.seconds * _PART, without)
+        if rows is not None:
+            return _found(search, rows)
+        if not all(map(can_be_looked_up, by_kind.values())):
+            break
+    return await _walk(connection, search, by_kind, give_up)
+
+
+def narrowed_by_kind(condition: Condition) -> dict[Kind, Condition]:
+    """What a condition comes to for the records of each kind; without kinds of which there are none."""
+    by_kind = {kind: narrowed(condition, kind) for kind in Kind}
+    return {kind: condition for kind, condition in by_kind.items() if condition != NOTHING}
+
+
+async def _page(
+    connection: Connection, search: Search, by_kind: dict[Kind, Condition], seconds: float, without: str | None
+) -> list[Row] | None:
+    """Rows of the page, and of one more record if there is one; None where it takes too long."""
+    branches, values = [], list[Any]()
+    for kind, condition in by_kind.items():
+        branch, its_values = _branch(search, kind, condition)
+        branches.append(branch)
+        values += its_values
+    statement = f"{_together(branches)} {_order(search)} OFFSET %s LIMIT %s"
+    values += [search.skip, search.limit + 1]
+    return await fetch_within(connection, seconds, statement, values, without=without)
+
+
+def _branch(search: Search, kind: Kind, condition: Condition) -> tuple[str, list[Any]]:
+    """The statement for the records of one kind: each by itself, so that an index has them in order."""
+    statement, values = _window(search, kind, "seq, kind, created_ms, record")
+    if condition != EVERYTHING:
+        expression, its_values = holding(search.account_no, kind, condition)
+        statement += f" AND {expression}"
+        values += its_values
+    return f"({statement} {_order(search)} LIMIT %s)", [*values, search.skip + search.limit + 1]
+
+
+def _window(search: Search, kind: Kind, columns: str) -> tuple[str, list[Any]]:
+    since_ms, until_ms = search.since_ms, min(search.until_ms, MAX_TIME_MS + 1)
+    if search.after is not None and not search.newest_first:
+        since_ms = max(since_ms, search.after.created_ms)
+    statement = (
+        f"SELECT {columns} FROM entry WHERE account_no = %s AND kind = %s AND created_ms >= %s AND created_ms < %s "  # noqa: S608
+        "AND recorded_ms >= %s"
+    )
+    values = [search.account_no, kind.value, since_ms, until_ms, since_recorded(since_ms)]
+    if search.after is not None:
+        statement += f" AND (created_ms, seq) {'<' if search.newest_first else '>'} (%s, %s)"
+        values += search.after
+    return statement, values
+
+
+def _together(branches: list[str]) -> str:
+    return f"SELECT * FROM ({' UNION ALL '.join(branches)}) AS found"  # noqa: S608
+
+
+def _order(search: Search) -> str:
+    direction = "DESC" if search.newest_first else "ASC"
+    return f"ORDER BY created_ms {direction}, seq {direction}"
+
+
+def _found(search: Search, rows: Sequence[Row]) -> Found:
+    records = [Numbered(seq, _KINDS[kind], created_ms, record) for seq, kind, created_ms, record in rows]
+    if len(records) <= search.limit:
+        return Found(records, None)
+    page = records[: search.limit]
+    return Found(page, Position(page[-1].created_ms, page[-1].seq))
+
+
+# The third way.
+
+
+async def _walk(connection: Connection, search: Search, by_kind: dict[Kind, Condition], give_up: float) -> Found:
+    rows: list[Row] = []
+    wanted, size, rest = search.skip + search.limit + 1, _SHORT_STRETCH, replace(search, skip=0)
+    while True:
+        end_ms = await time_ahead(connection, rest, by_kind, size)
+        stretch = rest if end_ms is None else _until(rest, end_ms)
+        stretch = replace(stretch, limit=wanted - len(rows) - 1)
+        found = await _page(connection, stretch, by_kind, search.seconds + _SPARE_SECONDS, "enable_bitmapscan")
+        if found is None:
+            raise _too_long()
+        rows += found
+        if len(rows) >= wanted or end_ms is None:
+            return _found(search, rows[search.skip :])
+        rest = replace(rest, after=Position(end_ms, BEFORE_ALL if search.newest_first else AFTER_ALL))
+        if time.monotonic() >= give_up:
+            return _so_far(search, rows, rest.after)
+        size = min(2 * size, _LONG_STRETCH)
+
+
+def _until(search: Search, end_ms: int) -> Search:
+    """The search in what comes up to this time, all entries of that millisecond included."""
+    return replace(search, since_ms=end_ms) if search.newest_first else replace(search, until_ms=end_ms + 1)
+
+
+async def time_ahead(connection: Connection, search: Search, by_kind: dict[Kind, Condition], size: int) -> int | None:
+    """The time of the entry that many places ahead; None where there are not so many."""
+    branches, values = [], list[Any]()
+    for kind in by_kind:
+        statement, its_values = _window(search, kind, "created_ms, seq")
+        branches.append(f"({statement} {_order(search)} LIMIT %s)")
+        values += [*its_values, size]
+    statement = f"{_together(branches)} {_order(search)} OFFSET %s LIMIT 1"
+    rows = await fetch_within(connection, search.seconds + _SPARE_SECONDS, statement, [*values, size - 1])
+    if rows is None:
+        raise _too_long()
+    return int(rows[0][0]) if rows else None
+
+
+def _so_far(search: Search, rows: list[Row], after: Position | None) -> Found:
+    """What was found when the time was over."""
+    if search.skip:
+        raise _too_long()
+    return Found(_found(search, rows).records, after)
+
+
+def _too_long() -> InvalidParameter:
+    return InvalidParameter(
+        "this search takes too long: narrow it, with 'since' and 'until' closer together, or ask for a rarer value"
+    )

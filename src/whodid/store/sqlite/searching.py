@@ -1,0 +1,239 @@
+"""Searching: pages of an account's records that a condition holds for.
+
+The index is walked in slices of time, from where the search begins: so it can be broken off, and gone on with, whatever
+is asked for and however little there is of it.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import apsw
+
+from whodid.conditions import Condition, matches
+from whodid.errors import InvalidParameter
+from whodid.records import Kind, parse_record
+from whodid.store.base import AFTER_ALL, BEFORE_ALL, Found, Numbered, Position, Search
+from whodid.store.sqlite.compression import Decompressor
+from whodid.store.sqlite.expressions import MOST_VALUES, express
+from whodid.store.sqlite.time_keys import LAST_KEY, TIE_BITS, first_key
+
+_SLICES: Final = 64
+"""The first slice is so small a part of what there is."""
+
+_QUICK_SECONDS: Final = 0.05
+_MOST_CANDIDATES: Final = 1000
+"""How many entries are read at a time to be held against the condition."""
+
+# The rowids of the index come in order by themselves. Asking for the account once more costs nothing, and means that no
+# flaw of the index could ever show an account another one's records.
+_ENTRIES: Final = """
+    SELECT s.rowid, e.seq, e.kind, e.dictionary, e.record
+    FROM search s CROSS JOIN entry e ON e.time_key = s.rowid
+    WHERE s.search MATCH ? AND s.rowid BETWEEN ? AND ? AND e.account_no = ?
+    ORDER BY s.rowid {order} LIMIT ?
+"""
+_KEYS: Final = """
+    SELECT s.rowid, e.account_no FROM search s CROSS JOIN entry e ON e.time_key = s.rowid
+    WHERE s.search MATCH ? AND s.rowid BETWEEN ? AND ? AND e.account_no = ?
+    ORDER BY s.rowid {order} LIMIT ?
+"""
+
+
+class KnownValues:
+    """The values that the index and the store's table of words know. Implements ``Values``."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.term_of USING fts5vocab(main, search, instance)")
+
+    def beginning(self, start: str) -> list[str] | None:
+        """The terms of the index that begin so: each is looked up by itself, however many records have it."""
+        found: list[str] = []
+        low, high = start, start[:-1] + chr(ord(start[-1]) + 1)
+        while True:
+            term: str | None = self._connection.execute(
+                "SELECT term FROM temp.term_of WHERE term >= ? AND term < ? LIMIT 1", (low, high)
+            ).get
+            if term is None:
+                return found
+            if len(found) == MOST_VALUES:
+                return None
+            found.append(term)
+            low = term + "\0"
+
+    def addresses(self, account_no: int, word: str) -> list[str] | None:
+        """The addresses with this word."""
+        return self._addresses("word = ?", (account_no, word))
+
+    def addresses_beginning(self, account_no: int, start: str) -> list[str] | None:
+        """The addresses with a word that begins so."""
+        return self._addresses("word >= ? AND word < ?", (account_no, start, start + "\U0010ffff"))
+
+    def _addresses(self, which: str, values: tuple[int | str, ...]) -> list[str] | None:
+        rows = self._connection.execute(
+            f"SELECT DISTINCT email FROM address_word WHERE account_no = ? AND {which} LIMIT {MOST_VALUES + 1}",  # noqa: S608
+            values,
+        ).fetchall()
+        return None if len(rows) > MOST_VALUES else [str(row[0]) for row in rows]
+
+
+class Slices:
+    """Slices of the keys from ``low`` to ``high``, one after another in either direction, until the time is up.
+
+    They become wider as long as they are quick, and never end within a millisecond.
+    """
+
+    def __init__(
+        self,
+        low: int,
+        high: int,
+        *,
+        descending: bool,
+        seconds: float,
+        first_part: int = _SLICES,
+        quick_seconds: float = _QUICK_SECONDS,
+    ) -> None:
+        self._low, self._high = low, high
+        self._descending = descending
+        self._width = max((high - low) // first_part, 1 << TIE_BITS)
+        self._until = time.monotonic() + seconds
+        self._quick_seconds = quick_seconds
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        while self._low <= self._high:
+            began = time.monotonic()
+            yield self._next()
+            now = time.monotonic()
+            if now > self._until:
+                return
+            if now - began < self._quick_seconds:
+                self._width *= 4
+            elif now - began > 5 * self._quick_seconds:
+                self._width = max(self._width // 4, 1 << TIE_BITS)
+
+    def _next(self) -> tuple[int, int]:
+        if self._descending:
+            begin = max(self._low, (self._high - self._width) >> TIE_BITS << TIE_BITS)
+            end, self._high = self._high, begin - 1
+        else:
+            end = min(self._high, (self._low + self._width) | ((1 << TIE_BITS) - 1))
+            begin, self._low = self._low, end + 1
+        return begin, end
+
+    @property
+    def rest(self) -> Position | None:
+        """From where on nothing was looked at; None: everything was."""
+        if self._low > self._high:
+            return None
+        if self._descending:
+            return Position((self._high + 1) >> TIE_BITS, BEFORE_ALL)
+        return Position((self._low - 1) >> TIE_BITS, AFTER_ALL)
+
+
+def search(connection: apsw.Connection, read: Decompressor, asked: Search) -> Found:
+    """See ``Store.search``."""
+    text, exact = express(asked.condition, asked.account_no, KnownValues(connection))
+    bounds = key_bounds(connection, asked)
+    if text is None or bounds is None:
+        return Found([], None)
+    run = _Run(connection, read, asked, text, None if exact else asked.condition)
+    return run.page(Slices(*bounds, descending=asked.newest_first, seconds=asked.seconds))
+
+
+class _Run:
+    """One search while it runs."""
+
+    def __init__(
+        self, connection: apsw.Connection, read: Decompressor, asked: Search, text: str, condition: Condition | None
+    ) -> None:
+        self._connection = connection
+        self._read = read
+        self._asked = asked
+        self._text = text
+        self._condition = condition
+        """What each record must be held against; None: the index says it all."""
+        self._skip = asked.skip
+        self._found: list[Numbered] = []
+
+    def page(self, slices: Slices) -> Found:
+        """The page."""
+        limit = self._asked.limit
+        for begin, end in slices:
+            for found in self._within(begin, end):
+                self._found.append(found)
+                if len(self._found) > limit:  # one more: so that it is known whether there is more
+                    last = self._found[limit - 1]
+                    return Found(self._found[:limit], Position(last.created_ms, last.seq))
+        if slices.rest is not None and self._skip:
+            raise InvalidParameter("it takes too long to leave out so many records; narrow the time that is asked for")
+        return Found(self._found, slices.rest)
+
+    def _within(self, begin: int, end: int) -> Iterator[Numbered]:
+        """What is found in a slice, but for what is left out."""
+        if self._condition is None and self._skip:
+            keys = self._rows(_KEYS, begin, end, self._skip)
+            self._skip -= len(keys)
+            if self._skip:
+                return
+            begin, end = self._past(keys[-1][0], begin, end)
+        while begin <= end:
+            wanted = self._asked.limit + 1 - len(self._found) if self._condition is None else _MOST_CANDIDATES
+            rows = self._rows(_ENTRIES, begin, end, wanted)
+            yield from self._kept(rows)
+            if len(rows) < wanted:
+                return
+            begin, end = self._past(rows[-1][0], begin, end)
+
+    def _kept(self, rows: list[Any]) -> Iterator[Numbered]:
+        for key, seq, kind, dictionary, frame in rows:
+            record = self._read(dictionary, frame)
+            if self._condition is not None:
+                if not matches(self._condition, parse_record(Kind(kind), record)):
+                    continue
+                if self._skip:
+                    self._skip -= 1
+                    continue
+            yield Numbered(seq, Kind(kind), key >> TIE_BITS, record)
+
+    def _rows(self, statement: str, begin: int, end: int, limit: int) -> list[Any]:
+        order = "DESC" if self._asked.newest_first else "ASC"
+        bindings = (self._text, begin, end, self._asked.account_no, limit)
+        return self._connection.execute(statement.format(order=order), bindings).fetchall()
+
+    def _past(self, key: int, begin: int, end: int) -> tuple[int, int]:
+        """What is left of a slice after a key."""
+        return (begin, key - 1) if self._asked.newest_first else (key + 1, end)
+
+
+def key_bounds(connection: apsw.Connection, asked: Search) -> tuple[int, int] | None:
+    """The lowest and highest key of what is searched; None where there is nothing."""
+    ends: Any = connection.execute(
+        "SELECT (SELECT min(time_key) FROM entry), (SELECT max(time_key) FROM entry)"
+    ).fetchone()
+    oldest, newest = ends
+    if oldest is None:
+        return None
+    low = max(first_key(asked.since_ms), oldest)
+    high = min(first_key(asked.until_ms) - 1, newest)
+    if asked.after is not None:
+        key, there = _key_of(connection, asked.account_no, asked.after)
+        if asked.newest_first:
+            high = min(high, key - 1)
+        else:
+            low = max(low, key + there)
+    return (low, high) if low <= high else None
+
+
+def _key_of(connection: apsw.Connection, account_no: int, position: Position) -> tuple[int, int]:
+    """The key of a place; and 1 if an entry is there, 0 if it is between entries: then, of what comes after it."""
+    if position.seq == BEFORE_ALL:
+        return first_key(position.created_ms), 0
+    if position.seq == AFTER_ALL:
+        return first_key(position.created_ms + 1), 0
+    key: int | None = connection.execute(
+        "SELECT time_key FROM entry WHERE account_no = ? AND seq = ?", (account_no, position.seq)
+    ).get
+    if key is None or key >> TIE_BITS != position.created_ms:
+        raise InvalidParameter("the place to go on from is none of this log; begin again without it")
+    return min(key, LAST_KEY), 1
