@@ -1,16 +1,18 @@
-"""``whodid export``: records, or the evidence of a stretch of a log, out of a store."""
+"""``whodid export``: records, out of a store or from a server; or the evidence of a stretch of a log."""
 
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from whodid.cli.bundling import export_evidence
+from whodid.cli.connecting import Local, MaybeAccount, MaybeStore, ServerUrl, TokenFile, reach
+from whodid.cli.downloading import CompressionName, FormatName, Wanted, download
 from whodid.cli.operator import Operator, operate
-from whodid.cli.options import STDOUT, AccountName, StoreUrl, check_file_name, parse_moment
+from whodid.cli.options import STDOUT, check_file_name, parse_moment
 from whodid.cli.output import UsageError, note
 from whodid.cli.progress import Meter
 from whodid.clock import wall_clock
@@ -42,12 +44,11 @@ EXPORT_EXAMPLE = """Example:
 
     whodid export --account org-acme-acc0 --from 30d --output month.parquet
 
+    whodid export --url https://audit.example.com --token-file eve.token --output all.csv.gz
+
     whodid export --account org-acme-acc0 --evidence acme.ndjson.gz
 
     whodid export --account org-acme-acc0 --evidence --from 2021-07-01 --to 2021-08-01 july.ndjson.gz"""
-
-FormatName: TypeAlias = Literal["ndjson", "csv", "parquet"]
-CompressionName: TypeAlias = Literal["none", "gzip", "zstd"]
 
 
 async def export(
@@ -61,7 +62,7 @@ async def export(
         ),
     ] = None,
     *,
-    account: AccountName,
+    account: MaybeAccount = None,
     since: Annotated[
         str | None,
         Parameter(
@@ -98,12 +99,20 @@ async def export(
         Path | None,
         Parameter(help="With --evidence: a checkpoint of before; the evidence then proves that the log only grew."),
     ] = None,
-    store: StoreUrl = None,
+    store: MaybeStore = None,
+    url: ServerUrl = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Write an account's records, oldest first; or the evidence of a stretch of its log.
 
     The log keeps an action that tells of it.
     """
+    place = reach(url, token_file, store, account)
+    if not isinstance(place, Local):
+        _refuse_of_a_server({"--evidence": evidence, "--previous": previous, "--bom": bom})
+        await download(place, Wanted(since, until, kind, q), output, form, compression)
+        return
+    account = place.account
     wanted = {"from": since, "to": until, "kind": kind, "q": q}
     if evidence:
         _refuse_beside_evidence(
@@ -121,6 +130,12 @@ async def export(
     async with operate(store) as operator:
         home = await _record(operator, account, {**wanted, "format": target.recorded})
         await _deliver(pieces(_records(operator, home, selection), target.form), target.file)
+
+
+def _refuse_of_a_server(given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} is for a store: a server does not make that")
 
 
 def _refuse_beside_evidence(given: dict[str, object]) -> None:

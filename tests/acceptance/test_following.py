@@ -1,0 +1,159 @@
+"""The feed over a socket: whoever follows it has every entry once, in order, and soon."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tests.acceptance.running import ACTIONS, Answer, Tenant, eventually, head, problem, tenant_of
+from tests.building import action
+
+from whodid.clock import wall_clock
+from whodid.records import render_time
+from whodid.store.base import Role, Scope
+
+FEED = "/api/v2/logs/feed"
+
+
+def page_of(tenant: Tenant, query: str = "") -> dict[str, Any]:
+    """A page of the feed."""
+    answer = tenant.server.get(f"{FEED}{query}", tenant.token(Scope.SECURITY_LOGS))
+    assert answer.status == 200, answer.body
+    page: dict[str, Any] = answer.json
+    assert f"after={page['next']}" in (answer.header("link") or "")
+    return page
+
+
+def record(tenant: Tenant, **given: Any) -> int:
+    """Record an action; its number."""
+    answer: Answer = tenant.server.post(ACTIONS, tenant.token(), action(**given))
+    assert answer.status == 201, answer.body
+    seq: int = answer.json["data"][0]["seq"]
+    return seq
+
+
+def test_following_next_gives_every_entry_once_in_order(tenant: Tenant) -> None:
+    """Also while events arrive, late-dated ones among them; and the head says how far there is to go."""
+    for _ in range(5):
+        record(tenant)
+    seqs: list[int] = []
+    page = page_of(tenant, "?limit=2")
+    while page["data"] and len(seqs) < 20:
+        seqs += [one["seq"] for one in page["data"]]
+        assert len(page["data"]) <= 2
+        assert page["head"] > seqs[-1]
+        if len(seqs) < 10:
+            record(tenant, createdAt=render_time(wall_clock() - 86_400_000))
+        page = page_of(tenant, f"?limit=2&after={page['next']}")
+    assert seqs == list(range(len(seqs)))
+    assert len(seqs) >= 20
+
+
+def test_a_filter_leaves_out_and_still_goes_on(tenant: Tenant) -> None:
+    """Only actions of a type come; what is passed over is passed over for good."""
+    wanted = [record(tenant, type="tag")]
+    record(tenant)
+    wanted.append(record(tenant, type="tag"))
+    page = page_of(tenant, "?type=tag")
+    assert [one["seq"] for one in page["data"]] == wanted
+    assert page_of(tenant, f"?type=tag&after={page['next']}")["data"] == []
+
+
+def test_a_wait_ends_when_something_is_recorded(tenant: Tenant) -> None:
+    """And not by the record of the waiting call, nor by those of other readers of the feed."""
+    after = page_of(tenant, "?after=end")["next"]
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(_page_by_itself, tenant, f"?after={after}&wait=20")
+        eventually("the waiting call is recorded", lambda: tenant.last_use()["target"] == "/v2/logs/feed" or None)
+        seq = record(tenant, type="tag")
+        page = waiting.result(20)
+    assert seq in [one["seq"] for one in page["data"]]
+
+
+def _page_by_itself(tenant: Tenant, query: str) -> dict[str, Any]:
+    """A page, by a connection of its own."""
+    request = head("GET", f"{FEED}{query}", tenant.token(Scope.SECURITY_LOGS), Connection="close")
+    body = tenant.server.say(request).partition(b"\r\n\r\n")[2]
+    page: dict[str, Any] = json.loads(body)
+    return page
+
+
+def test_a_wait_in_vain_gives_an_empty_page_that_goes_on(tenant: Tenant) -> None:
+    """The record of the call itself comes with it, and is no reason to come sooner."""
+    after = page_of(tenant, "?after=end")["next"]
+    page = page_of(tenant, f"?after={after}&wait=1&kind=action")
+    assert page["data"] == []
+    assert page["next"] != after
+
+
+def test_places_that_are_none_are_refused(tenant: Tenant) -> None:
+    """Broken, altered, of another account, of another call, or beyond the end: 400, and says why."""
+    token = tenant.token(Scope.SECURITY_LOGS)
+    mine = page_of(tenant)["next"]
+    with tenant_of(tenant.server) as other:
+        theirs = page_of(other)["next"]
+    search = tenant.server.get("/api/v2/logs?limit=1", token).json["next"]
+    altered = mine[:-1] + ("A" if mine[-1] != "A" else "B")
+    for after in ("x", altered, theirs, search, "99999"):
+        told = problem(tenant.server.get(f"{FEED}?after={after}", token), 400)
+        assert told["code"] == "invalid_cursor", told
+
+
+def test_lines_are_a_stream_of_records(tenant: Tenant) -> None:
+    """One a line, with its number, up to the end of the log."""
+    seq = record(tenant, type="tag")
+    token = tenant.token(Scope.SECURITY_LOGS)
+    answer = tenant.server.get(f"{FEED}?type=tag", token, Accept="application/x-ndjson")
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    assert lines[-1]["seq"] == seq
+    assert answer.header("content-type") == "application/x-ndjson"
+
+
+def test_events_are_sent_as_they_come_and_go_on_after_the_last_one(tenant: Tenant) -> None:
+    """Each has the cursor after it as its id; with it in Last-Event-ID, a new stream begins with the next one."""
+    token = tenant.token(Scope.SECURITY_LOGS)
+    seq = record(tenant, type="tag")
+    events = _events(tenant, token, **{"Last-Event-ID": str(seq - 1)})
+    assert events[0][1]["seq"] == seq
+    following = record(tenant, type="tag", action="delete")
+    events = _events(tenant, token, **{"Last-Event-ID": events[0][0]})
+    assert following in [data["seq"] for _, data in events]
+    assert seq not in [data["seq"] for _, data in events]
+
+
+def _events(tenant: Tenant, token: str, **headers: str) -> list[tuple[str, dict[str, Any]]]:
+    """The ids and data of the first events of a stream of actions."""
+    with tenant.server.connect() as connection:
+        connection.sendall(head("GET", f"{FEED}?kind=action", token, Accept="text/event-stream", **headers))
+        seen = b""
+        while b"data: " not in seen or not seen.endswith(b"\n\n\r\n"):
+            got = connection.recv(65536)
+            assert got, seen
+            seen += got
+    lines = seen.decode().splitlines()
+    found: list[tuple[str, dict[str, Any]]] = []
+    for at, line in enumerate(lines):
+        if line.startswith("data: "):
+            found.append((lines[at - 1].removeprefix("id: "), json.loads(line.removeprefix("data: "))))
+    return found
+
+
+def test_a_stream_ends_with_its_token(tenant: Tenant) -> None:
+    """Soon after the token was expired, by whoever did it, the server ends the stream."""
+    token, text = tenant.new_token(tenant.user(Role.AUDITOR), Scope.SECURITY_LOGS)
+    with tenant.server.connect() as connection:
+        connection.sendall(head("GET", FEED, text, Accept="text/event-stream"))
+        seen = connection.recv(65536)
+        tenant.expire(token)
+        while not seen.endswith(b"\r\n0\r\n\r\n"):
+            got = connection.recv(65536)
+            assert got, seen
+            seen += got
+    problem(tenant.server.get(FEED, text), 401)
+
+
+def test_only_who_may_search_may_follow(tenant: Tenant) -> None:
+    """A plain user may not, whatever the token's scope; nor may a token for recording."""
+    problem(tenant.server.get(FEED, tenant.token(Scope.API, Role.USER)), 403)
+    problem(tenant.server.get(FEED, tenant.token(Scope.LOGS_WRITE)), 403)
+    answer = tenant.server.get(FEED, tenant.token(Scope.API_READONLY, Role.AUDITOR))
+    assert answer.status == 200
