@@ -1,17 +1,20 @@
 """Search, one record, summary, paged compatible calls, a token's activity and export, over a socket."""
 
+import csv
+import gzip
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from tests.acceptance.running import ACTIONS, Tenant, problem
-from tests.building import action
+from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, problem, tenant_of
+from tests.building import action, new_id, token_use
 
 from whodid.clock import wall_clock
 from whodid.records import render_time
-from whodid.store.base import Scope
+from whodid.store.base import Role, Scope
 
 LOGS = "/api/v2/logs"
 SUMMARY = f"{LOGS}/summary"
@@ -151,7 +154,7 @@ def test_filters_and_q_find_what_they_ask_for(tenant: Tenant, query: str, number
 def test_a_wrong_q_is_told_with_its_position(tenant: Tenant, q: str, position: int) -> None:
     """400, wherever a ``q`` can be given; and it is in the log as a failure."""
     for path in (LOGS, FEED, SUMMARY, EXPORT):
-        told = problem(tenant.server.get(f"{path}?q={quote(q)}", tenant.token()), 400, str(position))
+        told = problem(tenant.server.get(f"{path}?q={quote(q)}", tenant.token()), 400, f"character {position}: ")
         assert told["code"] == "invalid_parameter"
         assert tenant.last_use()["outcome"] == "failure"
 
@@ -195,3 +198,205 @@ def test_10000_terms_are_refused(tenant: Tenant) -> None:
     answer = tenant.server.get(f"{LOGS}?q={'ab+' * 9_999}ab", tenant.token())
     assert answer.status in (400, 414, 431)
     assert tenant.server.get(LOGS, tenant.token()).status == 200
+
+
+def test_nothing_of_another_account_shows(tenant: Tenant) -> None:
+    """Neither in search, one record, feed, summary, paged calls, export, nor a token's activity."""
+    with tenant_of(tenant.server) as other:
+        (theirs,) = record(other, action(target_name="secretword"))
+        token, _ = other.new_token(other.user())
+        text = tenant.token()
+        get = tenant.server.get
+        assert found(tenant, q="secretword") == []
+        assert found(other, q="secretword") == [theirs]
+        for path in (f"{LOGS}?limit=1000", f"{FEED}?limit=1000", EXPORT, PAGED, f"{SUMMARY}?by=target_id"):
+            answer = get(path, text)
+            assert answer.status == 200
+            assert theirs.encode() not in answer.body
+            assert other.name.encode() not in answer.body
+        told = problem(get(f"{LOGS}/{theirs}", text), 404)
+        assert told["detail"] == f"there is no record {theirs} in the log of {tenant.name}"
+        problem(get(f"/api/v2/tokens/{token.id}/activity", text), 404)
+
+
+def test_one_record_is_404_where_it_is_not_there(tenant: Tenant) -> None:
+    """And 400 where it is no id."""
+    problem(tenant.server.get(f"{LOGS}/{new_id()}", tenant.token()), 404, tenant.name)
+    problem(tenant.server.get(f"{LOGS}/nothing", tenant.token()), 400)
+
+
+def cursor_of(tenant: Tenant) -> str:
+    """A search's cursor, of a search of actions, in the default order."""
+    cursor: str = page_of(tenant, f"{LOGS}?limit=1&kind=action")["next"]
+    return cursor
+
+
+BREAKS: list[Callable[[str], str]] = [
+    lambda text: text[:-1],
+    lambda text: text[:-1] + ("A" if text[-1] != "A" else "B"),
+    lambda text: text[:20] + ("A" if text[20] != "A" else "B") + text[21:],
+    lambda text: text + "A",
+    lambda text: text + "=",
+    lambda text: "BQ" + text[2:],
+    lambda _: "AQ",
+    lambda _: "nothing",
+    lambda _: "",
+    lambda _: "A" * 5_000,
+    lambda _: "\0",
+]
+
+
+@pytest.mark.parametrize("number", range(len(BREAKS)))
+def test_a_broken_cursor_is_told_as_such(tenant: Tenant, number: int) -> None:
+    """Cut, altered, of another version, or nothing like one: 400 ``invalid_cursor``, in all calls that take one."""
+    good = cursor_of(tenant)
+    after = quote(BREAKS[number](good), safe="")
+    ours = tenant.new_token(tenant.user())[0].id
+    for path in (LOGS, EXPORT, f"/api/v2/tokens/{ours}/activity"):
+        assert problem(tenant.server.get(f"{path}?after={after}", tenant.token()), 400)["code"] == "invalid_cursor"
+        assert tenant.last_use()["outcome"] == "failure"
+    assert tenant.server.get(f"{LOGS}?after={good}", tenant.token()).status == 200
+
+
+def test_a_cursor_of_elsewhere_is_told_as_such(tenant: Tenant) -> None:
+    """That of another account, of the feed, of the other order, or a number that no entry has yet."""
+    feeds = page_of(tenant, f"{FEED}?limit=1")["next"]
+    ours = cursor_of(tenant)
+    with tenant_of(tenant.server) as other:
+        theirs = cursor_of(other)
+    wrong = {theirs: "another account", feeds: "a feed", "1000000": "1000000"}
+    for path in (LOGS, EXPORT):
+        for cursor, reason in wrong.items():
+            told = problem(tenant.server.get(f"{path}?after={cursor}", tenant.token()), 400, reason)
+            assert told["code"] == "invalid_cursor"
+    assert problem(tenant.server.get(f"{EXPORT}?after={ours}", tenant.token()), 400)["code"] == "invalid_cursor"
+    problem(tenant.server.get(f"{LOGS}?order=asc&after={ours}", tenant.token()), 400, "desc")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_scopes_and_roles_that_may_search(tenant: Tenant, role: Role) -> None:
+    """In all calls: success, or 403 and a denied token use."""
+    record_id = json.loads(tenant.log()[0].record)["_id"]
+    for scope in (Scope.API, Scope.API_READONLY, Scope.SECURITY_LOGS, Scope.LOGS_WRITE, Scope.REGISTRY):
+        for path in (LOGS, FEED, SUMMARY, EXPORT, PAGED, PAGED_USES, f"{LOGS}/{record_id}"):
+            answer = tenant.server.get(path, tenant.token(scope, role))
+            use = next(one for one in reversed(tenant.uses(max(tenant.size() - 5, 0))))
+            assert use["target"] == path.removeprefix("/api")
+            if scope in SCOPES and role in ROLES:
+                assert (answer.status, use["outcome"]) == (200, "success")
+            else:
+                problem(answer, 403)
+                assert use["outcome"] == "denied"
+
+
+def test_a_summary_counts_what_search_finds(tenant: Tenant) -> None:
+    """In all, by value, and by interval, with a zero where there was nothing."""
+    events = [action(action=name, createdAt=ago(days * DAY)) for name, days in [("a1", 0), ("a2", 0), ("a1", 3)]]
+    record(tenant, *events, action(action="a1", createdAt=ago(30 * DAY)))
+    summary = page_of(tenant, f"{SUMMARY}?type=pipeline&by=action&interval=day")
+    assert summary["total"] == 3 == len(found(tenant, type="pipeline", since=summary["since"]))
+    assert summary["complete"] is True
+    assert summary["values"] == [{"value": "a1", "count": 2}, {"value": "a2", "count": 1}]
+    counts = {bucket["time"]: bucket["count"] for bucket in summary["buckets"]}
+    wanted = dict.fromkeys(counts, 0)
+    for event in events:
+        wanted[event["createdAt"][:10] + "T00:00:00.000Z"] += 1
+    assert counts == wanted
+    assert 8 <= len(counts) <= 9
+    top = page_of(tenant, f"{SUMMARY}?type=pipeline&by=action&top=1&since=60d")
+    assert (top["total"], top["values"]) == (4, [{"value": "a1", "count": 3}])
+    assert "buckets" not in top
+    problem(tenant.server.get(f"{SUMMARY}?interval=minute&since=60d", tenant.token()), 400, "interval", "2000")
+
+
+def test_the_paged_compatible_calls_page_by_number(tenant: Tenant) -> None:
+    """The newest first; ``count`` is of all pages; records have no number."""
+    there = record(tenant, *(action(createdAt=ago(number * SECOND)) for number in range(1, 8)))
+    seen: list[str] = []
+    for number in (1, 2, 3, 4):
+        page = page_of(tenant, f"{PAGED}?type=pipeline&page_size=3&page={number}")
+        assert page["count"] == 7
+        assert all("seq" not in one for one in page["data"])
+        seen += [one["_id"] for one in page["data"]]
+    assert seen == there
+    (use,) = record(tenant, token_use(scope="registry"), path=TOKEN_USES)
+    page = page_of(tenant, f"{PAGED_USES}?scope=registry")
+    assert (page["count"], [one["_id"] for one in page["data"]]) == (1, [use])
+    problem(tenant.server.get(f"{PAGED}?page=0", tenant.token()), 400, "page")
+    problem(tenant.server.get(f"{PAGED}?start_time=10:00", tenant.token()), 400, "start_date")
+
+
+def test_the_paged_compatible_calls_include_the_whole_end(tenant: Tenant) -> None:
+    """``end_date`` the day, ``end_time`` the minute; ``start`` from its beginning."""
+    times = ["2021-07-30T09:29:59.999Z", "2021-07-30T09:30:00.000Z", "2021-07-30T09:30:59.999Z", "2021-07-30T09:31:00Z"]
+    first, second, third, fourth = record(tenant, *(action(createdAt=time) for time in times))
+    within = f"{PAGED}?start_date=2021-07-30&end_date=2021-07-30"
+    for more, wanted in [
+        ("", [fourth, third, second, first]),
+        ("&start_time=09:30&end_time=09:30", [third, second]),
+        ("&end_time=09:29", [first]),
+    ]:
+        assert [one["_id"] for one in page_of(tenant, within + more)["data"]] == wanted
+
+
+def test_the_activity_of_a_token_is_its_uses(tenant: Tenant) -> None:
+    """The newest first, by page; one's own for everybody, another's for those who may see it."""
+    ann, bob = (tenant.add_user(f"{name}@acme.example") for name in ("ann", "bob"))
+    (token, text), (_, bobs) = tenant.new_token(ann), tenant.new_token(bob)
+    for _ in range(3):
+        tenant.server.get("/api/v2/me", text)
+    path = f"/api/v2/tokens/{token.id}/activity"
+    uses = [one for page in pages(tenant_as(tenant, text), f"{path}?limit=2") for one in page]
+    assert [one["target"] for one in uses[-3:]] == ["/v2/me"] * 3
+    assert {one["token_id"] for one in uses} == {token.id}
+    seqs = [one["seq"] for one in uses]
+    assert seqs == sorted(set(seqs), reverse=True)
+    assert tenant.server.get(path, tenant.token()).json["data"][-1] == uses[-1]
+    problem(tenant.server.get(path, bobs), 404, token.id)
+
+
+def tenant_as(tenant: Tenant, text: str) -> Tenant:
+    """The same, reading with this token."""
+    texts = {(Role.ADMINISTRATOR, Scope.SECURITY_LOGS): text}
+    return Tenant(tenant.server, tenant.store, tenant.identity, tenant.account, tenant.users, texts)
+
+
+def test_an_export_is_what_search_finds_and_leaves_an_action(tenant: Tenant) -> None:
+    """The oldest first, as lines of JSON, as CSV, and the same compressed; the action tells what was asked for."""
+    record(tenant, *(action(createdAt=ago(number * SECOND), reason='a,"b"') for number in range(1, 2_005)))
+    query = "type=pipeline&action=update"
+    expected = [one for page in pages(tenant, f"{LOGS}?{query}&order=asc&limit=1000") for one in page]
+    assert len(expected) == 2_004
+    size = tenant.size()
+    lines = tenant.server.get(f"{EXPORT}?{query}", tenant.token())
+    assert [json.loads(line) for line in lines.body.splitlines()] == expected
+    left = [json.loads(entry.record) for entry in tenant.log(size)]
+    assert [one.get("action") for one in left] == [None, "export"]
+    assert (left[1]["type"], left[1]["user_id"]) == ("export", tenant.user().id)
+    assert {"type": "pipeline", "action": "update"}.items() <= left[1]["metadata"].items()
+    packed = tenant.server.get(f"{EXPORT}?{query}&compression=gzip", tenant.token())
+    assert gzip.decompress(packed.body) == lines.body
+    table = tenant.server.get(f"{EXPORT}?{query}&format=csv", tenant.token())
+    assert f'filename="{tenant.name}.csv"' in (table.header("content-disposition") or "")
+    rows = list(csv.DictReader(io.StringIO(table.body.decode(), newline="")))
+    assert [(int(row["seq"]), row["_id"], row["reason"]) for row in rows] == [
+        (one["seq"], one["_id"], 'a,"b"') for one in expected
+    ]
+
+
+def test_an_export_goes_on_after_the_last_entry_that_came(tenant: Tenant) -> None:
+    """By its number, or by the cursor of a search of the same order."""
+    record(tenant, *(action(createdAt=ago(number * SECOND)) for number in range(1, 30)))
+    export = f"{EXPORT}?type=pipeline"
+    lines = tenant.server.get(export, tenant.token()).body.splitlines()
+    last = json.loads(lines[11])["seq"]
+    assert tenant.server.get(f"{export}&after={last}", tenant.token()).body.splitlines() == lines[12:]
+    cursor = page_of(tenant, f"{LOGS}?type=pipeline&order=asc&limit=12")["next"]
+    assert tenant.server.get(f"{export}&after={cursor}", tenant.token()).body.splitlines() == lines[12:]
+
+
+def test_an_export_that_is_refused_leaves_no_action(server: Running, tenant: Tenant) -> None:
+    """Neither one with a wrong parameter nor one without the right to it."""
+    problem(server.get(f"{EXPORT}?format=xml", tenant.token()), 400, "ndjson, csv")
+    problem(server.get(EXPORT, tenant.token(Scope.API, Role.USER)), 403)
+    assert not [entry for entry in tenant.log() if b'"type":"export"' in entry.record]
