@@ -8,7 +8,7 @@ read once. A reader holds one chunk at a time, however slow it is.
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,8 +20,8 @@ from whodid.store.base import Head, Numbered, Store
 CHUNK: Final = 1000
 """So many records are read at a time, at most."""
 
-_CHUNK_BYTES: Final = 1024 * 1024
-"""About so large a chunk may be, as far as can be told from the one before."""
+CHUNK_BYTES: Final = 1024 * 1024
+"""So large are the records of a chunk together, at most; but one record is one however large."""
 
 _LOOK_SECONDS: Final = 0.5
 """How often it is looked for what other processes have appended."""
@@ -96,14 +96,14 @@ class Feed:
         return (await self._store.heads([account_no]))[account_no]
 
     async def read(self, account_no: int, first: int, limit: int = CHUNK) -> list[Numbered]:
-        """Some records from the number ``first`` on, at most ``limit``; none at the end.
+        """A chunk of records from the number ``first`` on, at most ``limit``; none at the end.
 
         Those who ask for the same at the same time share what is read; a full chunk, also those who come soon after.
         """
         key = (account_no, first, limit)
         reading = self._chunks.get(key)
         if reading is None:
-            reading = self._chunks[key] = asyncio.create_task(self._store.log(account_no, first, limit))
+            reading = self._chunks[key] = asyncio.create_task(self._store.log(account_no, first, limit, CHUNK_BYTES))
             reading.add_done_callback(lambda done: self._done(key, done))
             while len(self._chunks) > _SHARED_CHUNKS:
                 self._chunks.popitem(last=False)
@@ -123,16 +123,14 @@ class Feed:
 
         The first one has at most ``most`` records.
         """
-        limit = min(CHUNK, most)
         while first < until:
-            records = await self.read(account_no, first, limit)
+            records = await self.read(account_no, first, min(CHUNK, most))
             if not records:
                 return
             if records[-1].seq >= until:
                 records = [one for one in records if one.seq < until]
             yield records
-            first = records[-1].seq + 1
-            limit = fitting(records)
+            first, most = records[-1].seq + 1, CHUNK
 
     async def wait(self, account_no: int, known: Head, seconds: float) -> Head:
         """Wait until the log's head is another one than is ``known``, but no longer than that; the head."""
@@ -187,9 +185,3 @@ class Feed:
             watched.news.set()
         if self._watching is not None:
             await asyncio.wait([self._watching])
-
-
-def fitting(records: Sequence[Numbered]) -> int:
-    """How many records a chunk may have after these, to be of bounded size if those that come are like them."""
-    average = sum(len(one.record) for one in records) // max(len(records), 1)
-    return max(16, min(CHUNK, _CHUNK_BYTES // max(average, 1)))

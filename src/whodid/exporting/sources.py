@@ -8,7 +8,8 @@ from whodid.records import Kind
 from whodid.store.base import Numbered, Search, Store
 
 _PAGE = 1000
-"""How many records a page of a search has."""
+_PAGE_BYTES = 1024 * 1024
+"""How many records a page of a search has, and how large they are together."""
 
 
 async def by_time(
@@ -21,7 +22,7 @@ async def by_time(
 
 async def by_search(store: Store, search: Search) -> AsyncIterator[list[Numbered]]:
     """What a search finds from its ``after`` on: all of it, in the order of time, whatever its order and limit are."""
-    search = replace(search, newest_first=False, limit=_PAGE)
+    search = replace(search, newest_first=False, limit=_PAGE, most_bytes=_PAGE_BYTES)
     while True:
         found = await store.search(search)
         if found.records:

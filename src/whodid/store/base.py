@@ -10,6 +10,7 @@ concurrently from one event loop.
 
 import enum
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -160,6 +161,10 @@ AFTER_ALL: Final = (1 << 63) - 1
 """In the place of a number: before, or after, all records of that time."""
 
 
+UNBOUNDED: Final = (1 << 63) - 1
+"""As many bytes as there are."""
+
+
 class Search(Struct, frozen=True):
     """Which records of an account: those that a condition holds for, in the window ``[since_ms, until_ms)``."""
 
@@ -175,6 +180,8 @@ class Search(Struct, frozen=True):
     """How many of the first are left out."""
     seconds: float = 2.0
     """After about so long, looking is broken off, and what was found by then is the answer."""
+    most_bytes: int = UNBOUNDED
+    """A page ends, but not without a record, where its records would come to more."""
 
 
 class Numbered(NamedTuple):
@@ -184,6 +191,14 @@ class Numbered(NamedTuple):
     kind: Kind
     created_ms: int
     record: bytes
+
+
+def fitting(records: list[Numbered], most_bytes: int) -> list[Numbered]:
+    """The first of these records that come to no more bytes; but at least one, if there is one."""
+    for at, size_bytes in enumerate(accumulate(len(one.record) for one in records)):
+        if size_bytes > most_bytes:
+            return records[: max(at, 1)]
+    return records
 
 
 class Found(Struct, frozen=True):
@@ -373,8 +388,11 @@ class Store(Protocol):
         """How many records there are, exactly, from ``since_ms`` of the answer on. Raises as ``search`` does."""
         ...
 
-    async def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
-        """At most ``limit`` records of the account's log from the number ``first`` on, by number, without gaps."""
+    async def log(self, account_no: int, first: int, limit: int, most_bytes: int = UNBOUNDED) -> list[Numbered]:
+        """At most ``limit`` records of the account's log from the number ``first`` on, by number, without gaps.
+
+        None at the end of the log; else at least one, and no more than come to ``most_bytes``.
+        """
         ...
 
     async def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:

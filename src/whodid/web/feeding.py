@@ -5,7 +5,8 @@ records of such calls alone: they are handed over with what comes next, or at th
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -21,16 +22,13 @@ from whodid.records import Kind
 from whodid.service import Service
 from whodid.store.base import Head, Numbered
 from whodid.web.exchange import Exchange
-from whodid.web.logs import JSON, asked_of, next_link, numbered
+from whodid.web.logs import JSON, PAGE_BYTES, asked_of, next_link, numbered
 from whodid.web.negotiation import preferred
 from whodid.web.streaming import Stream, ahead
 
 LINES: Final = "application/x-ndjson"
 EVENTS: Final = "text/event-stream"
 HEARTBEAT_SECONDS: Final = 15.0
-
-_MOST_BYTES: Final = 8 * 1024 * 1024
-"""From this size on, a page is long enough."""
 
 _MOST_LOOKED_AT: Final = 50_000
 """So many records are held against the filters for one page; then it goes on, however few are on it."""
@@ -128,7 +126,7 @@ class FeedPages:
             found += wanted[:room]
             looked_at += len(chunk)
             size_bytes += sum(len(one.record) for one in wanted)
-            if len(found) == limit or size_bytes > _MOST_BYTES or looked_at >= _MOST_LOOKED_AT:
+            if len(found) == limit or size_bytes > PAGE_BYTES or looked_at >= _MOST_LOOKED_AT:
                 break
         return found
 
@@ -137,14 +135,14 @@ class FeedPages:
         most = self._service.settings.streams
         if self._streams >= most:
             raise Overloaded(f"{most} readers of streams are as many as this server takes; try again later")
-        self._streams += 1
         headers = {"Vary": "Accept", "X-Accel-Buffering": "no"}  # the latter for nginx: pass on at once
-        return Stream(self._counted(ahead(pieces)), media_type, headers)
+        return Stream(ahead(pieces), media_type, headers, meanwhile=self._counted())
 
-    async def _counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._streams += 1
         try:
-            async for piece in pieces:
-                yield piece
+            yield
         finally:
             self._streams -= 1
 

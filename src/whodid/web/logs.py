@@ -6,7 +6,7 @@ uses is the call that reads them.
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -25,6 +25,9 @@ from whodid.store.base import Found, Numbered, Position, Question, Search, Store
 from whodid.web.exchange import Exchange, Handler
 
 JSON = "application/json"
+
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""From this size on, a page is long enough, and goes on with the next one."""
 
 _Asked = TypeVar("_Asked")
 
@@ -114,6 +117,7 @@ class LogPages:
             page.newest_first,
             page.limit,
             await place(self._store, principal.account_no, page.after, page.after_seq),
+            most_bytes=PAGE_BYTES,
         )
         found = await self._store.search(search)
         cursor = _cursor(found, search, principal.account)

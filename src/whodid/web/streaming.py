@@ -7,6 +7,7 @@ while the connection is cut. A reader that has gone is noticed at once.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from starlette.responses import Response
@@ -20,7 +21,10 @@ STALLED_SECONDS: Final = 30.0
 
 
 class Stream(Response):
-    """An answer of bytes that are made while it is sent. ``pieces`` is closed however it ends."""
+    """An answer of bytes that are made while it is sent.
+
+    ``meanwhile`` is entered when it begins. It is left, and ``pieces`` closed, however it ends.
+    """
 
     def __init__(
         self,
@@ -28,9 +32,11 @@ class Stream(Response):
         media_type: str,
         headers: Mapping[str, str] | None = None,
         *,
+        meanwhile: AbstractContextManager[None] | None = None,
         stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
         self._pieces = pieces
+        self._meanwhile = meanwhile or nullcontext()
         self._stalled_seconds = stalled_seconds
         self.status_code = 200
         self.background = None
@@ -39,6 +45,10 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it; until its end, or until the reader has gone or takes nothing."""
+        with self._meanwhile:
+            await self._while_taken(scope, receive, send)
+
+    async def _while_taken(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.create_task(self._send(send), name="stream")
         leaving = asyncio.create_task(_disconnected(receive), name="stream's reader")
         try:

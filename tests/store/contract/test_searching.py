@@ -3,10 +3,12 @@
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.building import NOW_MS, add_account, append, event_at, flat, no_progress
 from tests.store.contract.opening import Open
 
@@ -27,6 +29,7 @@ from whodid.records import DAY_MS, MAX_TIME_MS, Event, Kind, parse_record
 from whodid.store.base import (
     AFTER_ALL,
     BEFORE_ALL,
+    UNBOUNDED,
     Account,
     Head,
     Numbered,
@@ -187,6 +190,7 @@ async def _all_pages(store: Store, search: Search) -> list[Numbered]:
     while True:
         page = await store.search(search)
         assert len(page.records) <= search.limit
+        assert len(page.records) < 2 or sum(len(one.record) for one in page.records) <= search.most_bytes
         found += page.records
         if page.rest is None:
             return found
@@ -202,7 +206,7 @@ async def _all_pages(store: Store, search: Search) -> list[Numbered]:
 def test_pages_have_every_matching_record_once_and_in_order(
     *, store: Store, runner: asyncio.Runner, events: Any, conditions: list[Condition], limit: int, data: st.DataObject
 ) -> None:
-    """Whatever is asked for, in whatever order and window: the pages together are what the naive model finds."""
+    """In whatever order, window and size of page: the pages together are what the naive model finds."""
 
     async def check() -> None:
         log = await _log(store)
@@ -212,9 +216,12 @@ def test_pages_have_every_matching_record_once_and_in_order(
         since = data.draw(st.sampled_from([0, NOW_MS - DAY_MS, NOW_MS - DAY_MS + HOUR_MS]))
         until = data.draw(st.sampled_from([MAX_TIME_MS + 1, NOW_MS - DAY_MS + 2, NOW_MS]))
         skip = data.draw(st.integers(0, 3))
+        most_bytes = data.draw(st.sampled_from([1, 1000, UNBOUNDED]))
+        seconds = data.draw(st.sampled_from([0.0, 2.0])) if not skip else 2.0
         for condition in conditions:
             for newest_first in (True, False):
-                search = Search(log.account.no, condition, since, until, newest_first, limit, skip=skip)
+                search = Search(log.account.no, condition, since, until, newest_first, limit, None, skip, seconds)
+                search = replace(search, most_bytes=most_bytes)
                 assert await _all_pages(log.store, search) == log.matching(search)[skip:]
 
     runner.run(check())
@@ -345,6 +352,9 @@ async def test_the_log_by_number(store: Store) -> None:
     assert await store.log(log.account.no, 0, 100) == log.records
     assert await store.log(log.account.no, 1, 2) == log.records[1:3]
     assert await store.log(log.account.no, 4, 100) == []
+    sizes = list(accumulate(len(one.record) for one in log.records))
+    for most_bytes, number in ((0, 1), (sizes[0], 1), (sizes[1] - 1, 1), (sizes[1], 2), (sizes[3], 4)):
+        assert await store.log(log.account.no, 0, 100, most_bytes) == log.records[:number]
     heads = await store.heads([log.account.no, other.account.no, 10_000])
     assert heads == {log.account.no: Head(4, 0, 0), other.account.no: Head(1, 0, 0)}
     assert await store.heads([]) == {}

@@ -18,7 +18,15 @@ _SEARCHED: Final = frozenset(
     ("type", "action", "user_id", "user_email", "target_id", "token_id", "scope", "outcome", "ip_address")
 )
 
-_LOG = "SELECT seq, kind, created_ms, record FROM entry WHERE account_no = %s AND seq >= %s ORDER BY seq LIMIT %s"
+_LOG = """
+    SELECT seq, kind, created_ms, record
+    FROM (
+        SELECT seq, kind, created_ms, record, sum(octet_length(record)) OVER (ORDER BY seq) AS size_bytes
+        FROM (SELECT * FROM entry WHERE account_no = %s AND seq >= %s ORDER BY seq LIMIT %s) AS first
+    ) AS measured
+    WHERE size_bytes <= %s OR size_bytes = octet_length(record)
+    ORDER BY seq
+"""
 _HEADS = "SELECT account_no, size, identity_version, kept_from FROM head WHERE account_no = ANY(%s)"
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
@@ -76,9 +84,9 @@ async def entries(connection: Connection, account_no: int, first: int) -> list[E
     return list(map(_entry, await found.fetchall()))
 
 
-async def log(connection: Connection, account_no: int, first: int, limit: int) -> list[Numbered]:
+async def log(connection: Connection, account_no: int, first: int, limit: int, most_bytes: int) -> list[Numbered]:
     """See ``Store.log``."""
-    found = await connection.execute(_LOG, (account_no, first, limit), binary=True)
+    found = await connection.execute(_LOG, (account_no, first, limit, most_bytes), binary=True)
     return [Numbered(seq, _KINDS[kind], created_ms, record) for seq, kind, created_ms, record in await found.fetchall()]
 
 

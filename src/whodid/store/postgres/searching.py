@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from whodid.conditions import EVERYTHING, Condition
 from whodid.errors import InvalidParameter
 from whodid.records import MAX_TIME_MS, Kind
-from whodid.store.base import AFTER_ALL, BEFORE_ALL, Found, Numbered, Position, Search
+from whodid.store.base import AFTER_ALL, BEFORE_ALL, UNBOUNDED, Found, Numbered, Position, Search, fitting
 from whodid.store.postgres.asking import NOTHING, can_be_looked_up, holding, narrowed
 from whodid.store.postgres.connection import Connection, Row
 from whodid.store.postgres.limiting import fetch_within
@@ -31,6 +31,13 @@ _SHORT_STRETCH: Final = 2000
 _LONG_STRETCH: Final = 64_000
 _SPARE_SECONDS: Final = 10.0
 """How much longer than it should a stretch may take, before there is no answer at all."""
+
+# The page, up to the first record that no longer fits: so that it is known that there is more.
+_MEASURED: Final = """
+    SELECT seq, kind, created_ms, record
+    FROM (SELECT *, sum(octet_length(record)) OVER ({order}) AS size_bytes FROM ({page}) AS page) AS measured
+    WHERE size_bytes - octet_length(record) <= %s
+"""
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
@@ -65,8 +72,9 @@ async def _page(
         branch, its_values = _branch(search, kind, condition)
         branches.append(branch)
         values += its_values
-    statement = f"{_together(branches)} {_order(search)} OFFSET %s LIMIT %s"
-    values += [search.skip, search.limit + 1]
+    page = f"{_together(branches)} {_order(search)} OFFSET %s LIMIT %s"
+    statement = f"{_MEASURED.format(page=page, order=_order(search))} {_order(search)}"
+    values += [search.skip, search.limit + 1, search.most_bytes]
     return await fetch_within(connection, seconds, statement, values, without=without)
 
 
@@ -106,10 +114,14 @@ def _order(search: Search) -> str:
 
 def _found(search: Search, rows: Sequence[Row]) -> Found:
     records = [Numbered(seq, _KINDS[kind], created_ms, record) for seq, kind, created_ms, record in rows]
-    if len(records) <= search.limit:
-        return Found(records, None)
-    page = records[: search.limit]
+    page = fitting(records[: search.limit], search.most_bytes)
+    if len(page) == len(records) and _size_bytes(rows) <= search.most_bytes:
+        return Found(page, None)
     return Found(page, Position(page[-1].created_ms, page[-1].seq))
+
+
+def _size_bytes(rows: Sequence[Row]) -> int:
+    return sum(len(row[3]) for row in rows)
 
 
 # The third way.
@@ -118,6 +130,8 @@ def _found(search: Search, rows: Sequence[Row]) -> Found:
 async def _walk(connection: Connection, search: Search, by_kind: dict[Kind, Condition], give_up: float) -> Found:
     rows: list[Row] = []
     wanted, size, rest = search.skip + search.limit + 1, _SHORT_STRETCH, replace(search, skip=0)
+    if search.skip:  # what is left out may be of any size
+        rest = replace(rest, most_bytes=UNBOUNDED)
     while True:
         end_ms = await time_ahead(connection, rest, by_kind, size)
         stretch = rest if end_ms is None else _until(rest, end_ms)
@@ -126,7 +140,7 @@ async def _walk(connection: Connection, search: Search, by_kind: dict[Kind, Cond
         if found is None:
             raise _too_long()
         rows += found
-        if len(rows) >= wanted or end_ms is None:
+        if len(rows) >= wanted or end_ms is None or _size_bytes(rows) > rest.most_bytes:
             return _found(search, rows[search.skip :])
         rest = replace(rest, after=Position(end_ms, BEFORE_ALL if search.newest_first else AFTER_ALL))
         if time.monotonic() >= give_up:

@@ -18,6 +18,7 @@ from whodid.errors import NameTaken, StoreUnavailable
 from whodid.proofs import Run
 from whodid.records import Event, Kind
 from whodid.store.base import (
+    UNBOUNDED,
     Account,
     Credential,
     Entry,
@@ -187,8 +188,8 @@ class PostgresStore:
     async def summarize(self, question: Question) -> Summary:
         return await self._pool.run(summarizing.summarize, question)
 
-    async def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
-        return await self._pool.run(reader.log, account_no, first, limit)
+    async def log(self, account_no: int, first: int, limit: int, most_bytes: int = UNBOUNDED) -> list[Numbered]:
+        return await self._pool.run(reader.log, account_no, first, limit, most_bytes)
 
     async def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:
         return await self._pool.run(reader.heads, account_nos)

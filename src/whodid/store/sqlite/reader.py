@@ -2,7 +2,8 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -11,7 +12,7 @@ import zstandard
 
 from whodid.errors import InconsistentLog
 from whodid.records import Kind
-from whodid.store.base import Entry, Found, Head, Numbered, Query, Question, Search, Summary
+from whodid.store.base import Entry, Found, Head, Numbered, Query, Question, Search, Summary, fitting
 from whodid.store.sqlite import searching, summarizing
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.connection import open_reader, telling_errors
@@ -20,6 +21,9 @@ from whodid.store.sqlite.time_keys import TIE_BITS, first_key
 
 CHUNK = 1000
 """How many entries one statement reads: a longer-lived one would keep the write-ahead log from ending."""
+
+_AT_ONCE = 100
+"""How many records are made of rows before it is looked how large they are."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -84,9 +88,9 @@ class Reader:
         """See ``Store.summarize``."""
         return self.run(self._summary, question)
 
-    def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
+    def log(self, account_no: int, first: int, limit: int, most_bytes: int) -> list[Numbered]:
         """See ``Store.log``."""
-        return self.run(self._log, (account_no, first, limit))
+        return self.run(self._log, (account_no, first, limit), most_bytes)
 
     def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:
         """See ``Store.heads``."""
@@ -145,15 +149,18 @@ class Reader:
         with _telling_damage("a record"):
             return summarizing.summarize(connection, self._decompress, question)
 
-    def _log(self, connection: apsw.Connection, bindings: tuple[int, ...]) -> list[Numbered]:
-        rows: Any = connection.execute(_LOG, bindings).fetchall()
-        with _telling_damage("a record"):
-            records = self._decompress.all([row[3:] for row in rows])
-        kinds = _KINDS
-        return [
-            Numbered(row[0], kinds[row[1]], row[2] >> TIE_BITS, record)
-            for row, record in zip(rows, records, strict=True)
-        ]
+    def _log(self, connection: apsw.Connection, bindings: tuple[int, ...], most_bytes: int) -> list[Numbered]:
+        found: list[Numbered] = []
+        size_bytes = 0
+        with closing(connection.execute(_LOG, bindings)) as cursor:
+            while rows := list(islice(cursor, _AT_ONCE)):
+                with _telling_damage("a record"):
+                    records = self._decompress.all([row[3:] for row in rows])
+                found += map(_numbered, rows, records)
+                size_bytes += sum(map(len, records))
+                if size_bytes > most_bytes:
+                    return fitting(found, most_bytes)
+        return found
 
     def _entries(
         self, connection: apsw.Connection, statement: str, bindings: tuple[int | bytes, ...]
@@ -165,6 +172,10 @@ class Reader:
         key, seq, kind, salt, commitment, dictionary, frame = row
         with _telling_damage(f"entry {seq}"):
             return Entry(seq, Kind(kind), key >> TIE_BITS, salt, commitment, self._decompress(dictionary, frame))
+
+
+def _numbered(row: tuple[Any, ...], record: bytes) -> Numbered:
+    return Numbered(row[0], _KINDS[row[1]], row[2] >> TIE_BITS, record)
 
 
 @contextmanager

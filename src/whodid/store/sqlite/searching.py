@@ -6,6 +6,7 @@ is asked for and however little there is of it.
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, Final
 
 import apsw
@@ -158,48 +159,52 @@ class _Run:
 
     def page(self, slices: Slices) -> Found:
         """The page."""
-        limit = self._asked.limit
+        records, room = self._found, self._asked.most_bytes
         for begin, end in slices:
-            for found in self._within(begin, end):
-                self._found.append(found)
-                if len(self._found) > limit:  # one more: so that it is known whether there is more
-                    last = self._found[limit - 1]
-                    return Found(self._found[:limit], Position(last.created_ms, last.seq))
+            for one in self._within(begin, end):
+                room -= len(one.record)
+                if len(records) == self._asked.limit or (room < 0 and records):
+                    return Found(records, Position(records[-1].created_ms, records[-1].seq))  # for there is more
+                records.append(one)
         if slices.rest is not None and self._skip:
             raise InvalidParameter("it takes too long to leave out so many records; narrow the time that is asked for")
-        return Found(self._found, slices.rest)
+        return Found(records, slices.rest)
 
     def _within(self, begin: int, end: int) -> Iterator[Numbered]:
         """What is found in a slice, but for what is left out."""
         if self._condition is None and self._skip:
-            keys = self._rows(_KEYS, begin, end, self._skip)
+            keys = list(self._rows(_KEYS, begin, end, self._skip))
             self._skip -= len(keys)
             if self._skip:
                 return
             begin, end = self._past(keys[-1][0], begin, end)
         while begin <= end:
             wanted = self._asked.limit + 1 - len(self._found) if self._condition is None else _MOST_CANDIDATES
-            rows = self._rows(_ENTRIES, begin, end, wanted)
-            yield from self._kept(rows)
-            if len(rows) < wanted:
+            key, count = 0, 0
+            for key, seq, kind, dictionary, frame in self._rows(_ENTRIES, begin, end, wanted):
+                count += 1
+                one = Numbered(seq, Kind(kind), key >> TIE_BITS, self._read(dictionary, frame))
+                if self._condition is None or self._is_kept(self._condition, one):
+                    yield one
+            if count < wanted:
                 return
-            begin, end = self._past(rows[-1][0], begin, end)
+            begin, end = self._past(key, begin, end)
 
-    def _kept(self, rows: list[Any]) -> Iterator[Numbered]:
-        for key, seq, kind, dictionary, frame in rows:
-            record = self._read(dictionary, frame)
-            if self._condition is not None:
-                if not matches(self._condition, parse_record(Kind(kind), record)):
-                    continue
-                if self._skip:
-                    self._skip -= 1
-                    continue
-            yield Numbered(seq, Kind(kind), key >> TIE_BITS, record)
+    def _is_kept(self, condition: Condition, one: Numbered) -> bool:
+        """Whether a candidate is found, and not one of those that are left out."""
+        if not matches(condition, parse_record(one.kind, one.record)):
+            return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        return True
 
-    def _rows(self, statement: str, begin: int, end: int, limit: int) -> list[Any]:
+    def _rows(self, statement: str, begin: int, end: int, limit: int) -> Iterator[Any]:
+        """Rows as they are asked for: whoever stops early has read no more."""
         order = "DESC" if self._asked.newest_first else "ASC"
         bindings = (self._text, begin, end, self._asked.account_no, limit)
-        return self._connection.execute(statement.format(order=order), bindings).fetchall()
+        with closing(self._connection.execute(statement.format(order=order), bindings)) as cursor:
+            yield from cursor
 
     def _past(self, key: int, begin: int, end: int) -> tuple[int, int]:
         """What is left of a slice after a key."""

@@ -16,6 +16,7 @@ from whodid.errors import WhodidError
 from whodid.proofs import Run
 from whodid.records import Event, Kind
 from whodid.store.base import (
+    UNBOUNDED,
     Account,
     Credential,
     Entry,
@@ -173,8 +174,8 @@ class SqliteStore:
     async def summarize(self, question: Question) -> Summary:
         return await self._in_reader(Reader.summarize, question)
 
-    async def log(self, account_no: int, first: int, limit: int) -> list[Numbered]:
-        return await self._in_reader(Reader.log, account_no, first, limit)
+    async def log(self, account_no: int, first: int, limit: int, most_bytes: int = UNBOUNDED) -> list[Numbered]:
+        return await self._in_reader(Reader.log, account_no, first, limit, most_bytes)
 
     async def heads(self, account_nos: Sequence[int]) -> dict[int, Head]:
         return await self._in_reader(Reader.heads, account_nos)
