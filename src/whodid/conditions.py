@@ -5,6 +5,7 @@ their search indexes. When something happened is no condition, but the window of
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -81,27 +82,41 @@ EVERYTHING: Final = All(())
 
 def matches(condition: Condition, body: Body) -> bool:
     """Whether the condition holds for a record."""
-    match condition:
-        case Not(part):
-            return not matches(part, body)
-        case All(parts):
-            return all(matches(part, body) for part in parts)
-        case AnyOf(parts):
-            return any(matches(part, body) for part in parts)
-        case _:
-            return _holds(condition, body)
+    return _Looked(body).holds(condition)
 
 
-def _holds(leaf: Leaf, body: Body) -> bool:
-    match leaf:
-        case Is(field, value):
-            return value_of(body, field) == value
-        case Begins(field, start):
-            return (value_of(body, field) or "").startswith(start)
-        case Says(word):
-            return word in words_of(body)
-        case SaysBeginning(start):
-            return any(word.startswith(start) for word in words_of(body))
+class _Looked:
+    """A record that is looked at. Its words are found once, if they are asked for."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def holds(self, condition: Condition) -> bool:
+        """Whether the condition holds for it."""
+        match condition:
+            case Not(part):
+                return not self.holds(part)
+            case All(parts):
+                return all(map(self.holds, parts))
+            case AnyOf(parts):
+                return any(map(self.holds, parts))
+            case _:
+                return self._holds(condition)
+
+    def _holds(self, leaf: Leaf) -> bool:
+        match leaf:
+            case Is(field, value):
+                return value_of(self._body, field) == value
+            case Begins(field, start):
+                return (value_of(self._body, field) or "").startswith(start)
+            case Says(word):
+                return word in self._words
+            case SaysBeginning(start):
+                return any(word.startswith(start) for word in self._words)
+
+    @cached_property
+    def _words(self) -> set[str]:
+        return words_of(self._body)
 
 
 def value_of(body: Body, field: str) -> str | None:

@@ -1,11 +1,12 @@
 """Words: what a search for free words looks for in a record.
 
 A word is a run of letters and digits, whatever their case: ``Ann.Lee@acme.example`` has ``ann``, ``lee``, ``acme`` and
-``example``. Owns which parts of a record have words, and how text is split; the search indexes of the stores and
-``conditions.matches`` go by it.
+``example``; and however its characters are composed (Unicode's NFKC). Owns which parts of a record have words, and how
+text is split; the search indexes of the stores and ``conditions.matches`` go by it.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ _RUNS = re.compile(r"[^\W_]+").findall
 
 def split(text: str) -> list[str]:
     """The words of a text, in order: folded, long ones cut. A single ASCII letter or digit is no word."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
     return [run[:LONGEST_WORD] for run in _RUNS(text.casefold()) if len(run) > 1 or not run.isascii()]
 
 

@@ -1,11 +1,14 @@
 """Fields: by which names a caller asks, and what is asked for by a value. Used by filters and by the language alike."""
 
-from typing import Final
+import re
+from typing import Any, Final, get_args
 
 from whodid.conditions import KIND_NAMES, All, AnyOf, Begins, Condition, Is, Not
 from whodid.errors import InvalidParameter
 from whodid.query.parameters import quoted, unrecordable
-from whodid.records import is_name
+from whodid.records import Address, Email, Id, Outcome, is_name, pattern_of
+
+OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 
 LONGEST_VALUE: Final = 256
 """In characters; no field's value is longer."""
@@ -23,9 +26,56 @@ _NAMED = ("type", "action", "scope", "outcome")
 _IDS = ("user_id", "token_id")
 
 
+def _pattern(rule: Any) -> re.Pattern[str]:
+    pattern = pattern_of(rule)
+    assert pattern is not None
+    return pattern
+
+
+_RULES: Final[dict[str, tuple[re.Pattern[str], str]]] = {
+    "user_id": (_pattern(Id), "24 hex digits"),
+    "token_id": (_pattern(Id), "24 hex digits"),
+    "user_email": (_pattern(Email), "an e-mail address"),
+    "ip_address": (_pattern(Address), "an IPv4 or IPv6 address"),
+    "outcome": (re.compile("|".join(OUTCOMES)), ", ".join(OUTCOMES[:-1]) + f" or {OUTCOMES[-1]}"),
+}
+"""What values of fields must match as a whole, and that in words: no record has another one, so it is a slip."""
+
+
+_OFTEN_BEGUN: Final = frozenset({"user_email", "user_id", "token_id", "ip_address"})
+"""Of which it is worth while to say that their values' beginning can be asked for."""
+
+
 def field_is(field: str, value: str) -> Is:
     """The condition that a field (of ``conditions.FIELDS``) has a value. Raises ``InvalidParameter``."""
-    return Is(field, _checked(field, value))
+    return Is(field, _whole(field, (field,), value)[field])
+
+
+def named_is(name: str, fields: tuple[str, ...], value: str) -> Condition:
+    """The condition that one of the fields of a name has a value; without those that can't.
+
+    Raises ``InvalidParameter``, which says how the language asks for what begins so.
+    """
+    try:
+        values = _whole(name, fields, value)
+    except InvalidParameter as error:
+        if not _OFTEN_BEGUN.isdisjoint(fields) and value.isprintable() and '"' not in value and " " not in value:
+            raise InvalidParameter(f"{error.message}; what begins so is {name}:{value[:60]}*") from None
+        raise
+    return any_of([Is(field, checked) for field, checked in values.items()])
+
+
+def _whole(name: str, fields: tuple[str, ...], value: str) -> dict[str, str]:
+    """The value as the fields have it that can have it; there must be one."""
+    values = {field: _checked(field, value) for field in fields}
+    rules = {field: _RULES[field] for field in fields if field in _RULES}
+    possible = {
+        field: checked for field, checked in values.items() if field not in rules or rules[field][0].fullmatch(checked)
+    }
+    if not possible:
+        must = " or ".join(rule for _, rule in rules.values())
+        raise InvalidParameter(f"{name} must be {must}, not {quoted(value)}")
+    return possible
 
 
 def field_begins(field: str, start: str) -> Begins:

@@ -17,7 +17,7 @@ from typing import Final
 
 from whodid.conditions import EVERYTHING, FIELDS, Condition, Says, SaysBeginning
 from whodid.errors import InvalidParameter
-from whodid.query.fields import ALIASES, all_of, any_of, field_begins, field_is, negated
+from whodid.query.fields import ALIASES, all_of, any_of, field_begins, named_is, negated
 from whodid.query.parameters import END_OF_TIME_MS, is_day, parse_span, quoted
 from whodid.query.pieces import Mark, Piece, cut, wrong
 from whodid.words import split
@@ -183,9 +183,10 @@ def _field_condition(piece: Piece, name: str) -> Condition:
         raise wrong(piece.text_at, f"{name}: must have a value directly behind it")
     if not piece.text:
         raise wrong(piece.text_at, "before a star must be at least 1 character")
-    make = field_begins if piece.begins else field_is
     try:
-        return any_of([make(one, piece.text) for one in fields])
+        if piece.begins:
+            return any_of([field_begins(one, piece.text) for one in fields])
+        return named_is(name, fields, piece.text)
     except InvalidParameter as error:
         raise wrong(piece.text_at, error.message) from None
 

@@ -111,7 +111,7 @@ class FeedPages:
             reader.cursor.encode(),
             reader.head.size,
         )
-        headers = {"Link": next_link(reader.exchange, reader.cursor), "Vary": "Accept"}
+        headers = {**next_link(reader.exchange, reader.cursor), "Vary": "Accept"}
         return Response(body, media_type=JSON, headers=headers)
 
     async def _collect(self, reader: _Reader, limit: int) -> list[Numbered]:

@@ -4,10 +4,12 @@ Each call is recorded before its work is done, with what is wrong with its param
 uses is the call that reads them.
 """
 
+import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +23,7 @@ from whodid.query.pages import SearchPage, SummaryPage, parse_activity, parse_se
 from whodid.query.parameters import END_OF_TIME_MS, once_each, parse_id
 from whodid.records import Kind, render_time
 from whodid.service import Service
-from whodid.store.base import Found, Numbered, Position, Question, Search, Store, Summary
+from whodid.store.base import AFTER_ALL, BEFORE_ALL, Entry, Found, Numbered, Position, Question, Search, Store, Summary
 from whodid.web.exchange import Exchange, Handler
 
 JSON = "application/json"
@@ -29,7 +31,12 @@ JSON = "application/json"
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """From this size on, a page is long enough, and goes on with the next one."""
 
+_LONGEST_LINK: Final = 4096
+_TURNS: Final = 2
+"""How many searches of one account are made at a time: others have their turn, too."""
+
 _Asked = TypeVar("_Asked")
+_Told = TypeVar("_Told")
 
 
 class LogPages:
@@ -38,27 +45,29 @@ class LogPages:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._store = service.store
+        self._turns = _Turns()
 
     async def search(self, exchange: Exchange) -> Response:
         """A page of the records that are asked for."""
 
-        def parse(principal: Principal) -> SearchPage:
-            return parse_search(exchange.parameters, self._service.clock(), principal.account)
+        async def parse(principal: Principal) -> Search:
+            page = parse_search(exchange.parameters, self._service.clock(), principal.account)
+            return await self._searched(principal, page)
 
-        principal, page = await asked(self._service, exchange, SEARCH, parse)
-        return await self._page(exchange, principal, page)
+        return await self._page(exchange, *await asked_of(self._service, exchange, SEARCH, parse))
 
     async def record(self, exchange: Exchange) -> Response:
         """One record, by its ``_id``."""
 
-        def parse(_: Principal) -> str:
+        async def find(principal: Principal) -> Entry:
             once_each(exchange.parameters, ())
-            return parse_id(exchange.parts["_id"])
+            record_id = parse_id(exchange.parts["_id"])
+            entry = await self._store.entry(principal.account_no, record_id)
+            if entry is None:
+                raise NotFound(f"there is no record {record_id} in the log of {principal.account}")
+            return entry
 
-        principal, record_id = await asked(self._service, exchange, SEARCH, parse)
-        entry = await self._store.entry(principal.account_no, record_id)
-        if entry is None:
-            raise NotFound(f"there is no record {record_id} in the log of {principal.account}")
+        _, entry = await asked_of(self._service, exchange, SEARCH, find)
         return Response(numbered(Numbered(entry.seq, entry.kind, entry.created_ms, entry.record)), media_type=JSON)
 
     async def summary(self, exchange: Exchange) -> Response:
@@ -69,18 +78,20 @@ class LogPages:
         )
         page = _whole_intervals(page)
         search = Search(principal.account_no, page.condition, page.since_ms, page.until_ms)
-        summary = await self._store.summarize(Question(search, page.by, page.interval_ms, page.top))
+        question = Question(search, page.by, page.interval_ms, page.top)
+        summary = await self._turns.take(principal.account_no, self._store.summarize, question)
         return Response(msgspec.json.encode(_told(page, summary, now_ms)), media_type=JSON)
 
     async def activity(self, exchange: Exchange) -> Response:
         """What a token was used for: one's own, or, for those who may see all tokens or all records, any."""
 
-        def parse(principal: Principal) -> SearchPage:
-            return parse_activity(exchange.parameters, principal.account, parse_id(exchange.parts["id"]))
+        async def parse(principal: Principal) -> Search:
+            token_id = parse_id(exchange.parts["id"])
+            page = parse_activity(exchange.parameters, principal.account, token_id)
+            await self._check_token(principal, token_id)
+            return await self._searched(principal, page)
 
-        principal, page = await asked(self._service, exchange, READ_OWN_TOKENS, parse)
-        await self._check_token(principal, exchange.parts["id"])
-        return await self._page(exchange, principal, page)
+        return await self._page(exchange, *await asked_of(self._service, exchange, READ_OWN_TOKENS, parse))
 
     async def _check_token(self, principal: Principal, token_id: str) -> None:
         """Raise ``NotFound`` where there is no such token, or it is not one that the caller may know of."""
@@ -99,8 +110,9 @@ class LogPages:
                 self._service, exchange, SEARCH, lambda _: parse_paged(exchange.parameters, kind, now_ms)
             )
             search = page.within(principal.account_no)
-            summary = await self._store.summarize(Question(replace(search, skip=0)))
-            found = await self._store.search(search)
+            question = Question(replace(search, skip=0))
+            summary = await self._turns.take(principal.account_no, self._store.summarize, question)
+            found = await self._turns.take(principal.account_no, self._store.search, search)
             if summary.since_ms > search.since_ms or (found.rest and len(found.records) < search.limit):
                 raise Overloaded("there are too many records to count them in time; narrow the dates")
             data = b",".join([one.record for one in found.records])
@@ -108,8 +120,9 @@ class LogPages:
 
         return read
 
-    async def _page(self, exchange: Exchange, principal: Principal, page: SearchPage) -> Response:
-        search = Search(
+    async def _searched(self, principal: Principal, page: SearchPage) -> Search:
+        """The search that a page is of. Raises ``InvalidCursor``."""
+        return Search(
             principal.account_no,
             page.condition,
             page.since_ms,
@@ -119,14 +132,29 @@ class LogPages:
             await place(self._store, principal.account_no, page.after, page.after_seq),
             most_bytes=PAGE_BYTES,
         )
-        found = await self._store.search(search)
+
+    async def _page(self, exchange: Exchange, principal: Principal, search: Search) -> Response:
+        found = await self._turns.take(principal.account_no, self._store.search, search)
         cursor = _cursor(found, search, principal.account)
         body = b'{"data":[%b],"next":%b}' % (
             b",".join(map(numbered, found.records)),
             b"null" if cursor is None else b'"%b"' % cursor.encode(),
         )
-        headers = {} if cursor is None else {"Link": next_link(exchange, cursor)}
+        headers = {} if cursor is None else next_link(exchange, cursor)
         return Response(body, media_type=JSON, headers=headers)
+
+
+class _Turns:
+    """Lets each account make so many searches at a time."""
+
+    def __init__(self) -> None:
+        self._free: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
+        """By account; those that somebody has, or waits for."""
+
+    async def take(self, account_no: int, work: Callable[[_Asked], Awaitable[_Told]], asked: _Asked) -> _Told:
+        """Do the work when it is the account's turn."""
+        async with self._free.setdefault(account_no, asyncio.Semaphore(_TURNS)):
+            return await work(asked)
 
 
 async def asked(
@@ -160,12 +188,16 @@ async def asked_of(
 
 async def place(store: Store, account_no: int, after: Position | None, after_seq: int | None) -> Position | None:
     """After which place to go on: as given, or that of the entry with a number. Raises ``InvalidCursor``."""
-    if after_seq is None:
+    seq = after_seq if after is None else after.seq
+    if seq is None or (after is not None and seq in (BEFORE_ALL, AFTER_ALL)):
         return after
-    found = await store.log(account_no, after_seq, 1)
-    if not found or found[0].seq != after_seq:
-        raise InvalidCursor(f"after must be a cursor, or the number of an entry that is there; {after_seq} is not")
-    return Position(found[0].created_ms, after_seq)
+    found = await store.log(account_no, seq, 1)
+    if not found or found[0].seq != seq:
+        raise InvalidCursor(f"after must be a cursor, or the number of an entry that is there; {seq} is not")
+    there = Position(found[0].created_ms, seq)
+    if after not in (None, there):
+        raise InvalidCursor("after leads to another entry here: the cursor is of another store, or was made by hand")
+    return there
 
 
 def numbered(one: Numbered) -> bytes:
@@ -173,10 +205,14 @@ def numbered(one: Numbered) -> bytes:
     return b'{"seq":%d,%b' % (one.seq, one.record[1:])
 
 
-def next_link(exchange: Exchange, cursor: str) -> str:
-    """The value of ``Link`` that leads to the next page: this call with the cursor (RFC 8288)."""
+def next_link(exchange: Exchange, cursor: str) -> dict[str, str]:
+    """The header ``Link`` that leads to the next page: this call with the cursor (RFC 8288).
+
+    There is none where it would be so long that clients and proxies refuse the whole answer.
+    """
     parameters = [(name, value) for name, value in exchange.parameters if name != "after"]
-    return f'<{exchange.path}?{urlencode([*parameters, ("after", cursor)])}>; rel="next"'
+    link = f'<{exchange.path}?{urlencode([*parameters, ("after", cursor)])}>; rel="next"'
+    return {"Link": link} if len(link) <= _LONGEST_LINK else {}
 
 
 def _cursor(found: Found, search: Search, account: str) -> str | None:
@@ -195,7 +231,7 @@ def _whole_intervals(page: SummaryPage) -> SummaryPage:
 
 
 def _told(page: SummaryPage, summary: Summary, now_ms: int) -> dict[str, Any]:
-    until_ms = min(page.until_ms, now_ms)
+    until_ms = max(min(page.until_ms, now_ms), summary.since_ms)
     told: dict[str, Any] = {
         "since": render_time(summary.since_ms),
         "until": render_time(until_ms),

@@ -55,6 +55,9 @@ _TEXTS = (
     "x",
     LONG,
     "per cent %_\\",
+    "all organizations moved",
+    "organization",
+    "the cafe\u0301 and CAFÉ",
 )
 _VALUES: dict[str, tuple[str, ...]] = {
     "kind": ("action", "token", "neither"),
@@ -62,7 +65,18 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "action": ("create", "update"),
     "user_id": (ID_A, ID_B),
     "user_email": (*_EMAILS, "nobody@acme.example"),
-    "target_id": ("prod", "Prod", "prod-1", "a b", LONG, ID_A, "'); DROP TABLE entry; --", "^p", "ä:*&|!"),
+    "target_id": (
+        "prod",
+        "Prod",
+        "prod-1",
+        "a b",
+        LONG,
+        ID_A,
+        "'); DROP TABLE entry; --",
+        "^p",
+        "ä:*&|!",
+        "\U0010ffff\ud7ff",
+    ),
     "token_id": (ID_A, ID_B),
     "scope": ("api", "api-readonly"),
     "outcome": ("success", "denied"),
@@ -83,6 +97,10 @@ _WORDS = (
     "42",
     ID_A,
     "x" * 64,
+    "organization"[:11],
+    "organization",
+    "organizational",
+    "café",
 )
 
 
@@ -372,3 +390,36 @@ async def test_what_is_searched_by_is_made_anew(open_store: Open) -> None:
     assert (await store.summarize(question)).values == [("ann@acme.example", 1)]
     assert await store.check(no_progress) == []
     assert [entry.seq for entry in await flat(store.entries(log.account.no))] == [0, 1]
+
+
+def _nested(levels: int) -> Condition:
+    """A condition of so many levels, of all that can be in each other; it holds for actions of type tag."""
+    condition: Condition = Is("type", "tag")
+    for level in range(levels):
+        beside = Is("action", f"a{level}")
+        condition = (AnyOf((beside, condition)), All((Not(beside), condition)), Not(Not(condition)))[level % 3]
+    return condition
+
+
+async def test_deep_conditions_are_answered(store: Store) -> None:
+    """As deep as the language lets them be, and deeper."""
+    log = await _log(store)
+    await log.append([(Kind.ACTION, NOW_MS + at, {"type": "tag", "action": f"b{at}"}) for at in range(3)])
+    for levels in (1, 10, 20, 30):
+        for condition in (_nested(levels), Not(_nested(levels))):
+            search = Search(log.account.no, condition)
+            assert (await store.search(search)).records == log.matching(search)
+
+
+async def test_a_search_that_takes_too_long_goes_on_where_it_was_broken_off(store: Store) -> None:
+    """Also within one millisecond, and where each record must be looked at; its summary counts nothing half."""
+    log = await _log(store)
+    long = "organizational-unit-of-considerable-length"
+    await log.append([(Kind.ACTION, NOW_MS, {"reason": f"{long} {at % 2}{at % 3}"}) for at in range(12)])
+    condition = AnyOf((Says("organizational"), Says("organizationaltoo")))
+    for newest_first in (True, False):
+        search = Search(log.account.no, condition, newest_first=newest_first, seconds=0)
+        assert await _all_pages(store, search) == log.matching(search)
+    summary = await store.summarize(Question(Search(log.account.no, condition, seconds=0), "type", HOUR_MS))
+    assert summary.total == sum(summary.buckets.values()) == sum(count for _, count in summary.values)
+    assert summary.total in (0, 12)

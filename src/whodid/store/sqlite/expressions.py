@@ -1,8 +1,9 @@
 """Conditions as expressions of FTS5 over the terms of ``search.py``.
 
 FTS5 knows AND, OR and NOT of two operands, but no complement: so a condition becomes an expression, or the complement
-of one, and only the whole is taken out of all records. A condition that stands for too many values becomes whatever
-lets through more, never less; then each record found must be held against the condition itself (``exact`` is false).
+of one, and only the whole is taken out of all records. A condition that stands for too many values, or is too deep,
+becomes whatever lets through more, never less; then each record found must be held against the condition itself
+(``exact`` is false).
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,12 @@ from whodid.store.sqlite.search import (
 MOST_VALUES = 200
 """How many values a beginning or a word may stand for, to be asked for each by each."""
 
+_MOST_TERMS = 2000
+"""How many terms one expression may have: FTS5 keeps something open for each."""
+
+_DEEPEST = 20
+"""How many parentheses of an expression may be in each other: FTS5's parser knows some more."""
+
 
 class Values(Protocol):
     """Knows which values there are; None: more than ``MOST_VALUES``."""
@@ -66,10 +73,12 @@ class _Part(NamedTuple):
 
     text: str | None
     complement: bool = False
+    depth: int = 0
+    """How many parentheses are in each other."""
 
     def turned(self) -> "_Part":
         """What it does not stand for."""
-        return _Part(self.text, not self.complement)
+        return self._replace(complement=not self.complement)
 
 
 _NOTHING = _Part(None)
@@ -81,10 +90,29 @@ def express(condition: Condition, account_no: int, values: Values) -> Expression
     kinds = _kinds(condition)
     maker = _Maker(account_no, values)
     part = maker.part(condition, kinds, more=True)
-    if not part.complement:
-        return Expression(part.text, maker.exact)
-    every = _or([quote(every_term(account_no, kind)) for kind in kinds])
-    return Expression(every if part.text is None or every is None else f"({every} NOT {part.text})", maker.exact)
+    if part.complement:
+        part = _all([_any_term([every_term(account_no, kind) for kind in kinds]), part])
+    return Expression(part.text, maker.exact)
+
+
+class ByValue:
+    """The expressions for an account's records that a condition holds for and that have one of several values."""
+
+    def __init__(self, condition: Condition, account_no: int, field: str, values: Values) -> None:
+        self._account_no = account_no
+        self._field = field
+        self._kinds = tuple(kind for kind in _kinds(condition) if kind in FIELDS[field])
+        maker = _Maker(account_no, values)
+        self._part = maker.part(condition, self._kinds, more=True)
+        self.exact = maker.exact
+        """Whether the index alone can tell."""
+        self.size = len(self._part.text or "")
+        """About how long each is, in characters."""
+
+    def of(self, value: str) -> str | None:
+        """The expression for a value; None where there is nothing to be found."""
+        own = _terms(self._account_no, self._field, value, self._kinds)
+        return _all([_any_term(own), self._part]).text
 
 
 def _kinds(condition: Condition) -> tuple[Kind, ...]:
@@ -106,25 +134,32 @@ class _Maker:
         self.exact = True
         self._account_no = account_no
         self._values = values
+        self._room = _MOST_TERMS
+        self._made: dict[tuple[Leaf, bool], _Part] = {}
 
     def part(self, condition: Condition, kinds: Sequence[Kind], *, more: bool) -> _Part:
         """The part for a condition; where it can't be exact, it holds for more records, or for fewer."""
         match condition:
             case Not(inner):
-                return self.part(inner, kinds, more=not more).turned()
+                part = self.part(inner, kinds, more=not more).turned()
             case All(parts):
-                return _all([self.part(one, kinds, more=more) for one in parts])
+                part = _all([self.part(one, kinds, more=more) for one in parts])
             case AnyOf(parts):
-                return _all([self.part(one, kinds, more=more).turned() for one in parts]).turned()
+                part = _all([self.part(one, kinds, more=more).turned() for one in parts]).turned()
             case _:
-                return self._leaf(condition, kinds, more=more)
+                if (condition, more) not in self._made:
+                    self._made[condition, more] = self._leaf(condition, kinds, more=more)
+                return self._made[condition, more]
+        return part if part.depth < _DEEPEST else self._inexact(more=more)
+
+    def _inexact(self, *, more: bool) -> _Part:
+        self.exact = False
+        return _EVERYTHING if more else _NOTHING
 
     def _leaf(self, condition: Leaf, kinds: Sequence[Kind], *, more: bool) -> _Part:
         match condition:
-            case Is("kind", value):
-                return _any_term([every_term(self._account_no, KIND_NAMES[value])] if value in KIND_NAMES else [])
             case Is(field, value):
-                return _any_term(self._terms(field, value, kinds))
+                return self._any([self._terms(field, value, kinds)], more=more)
             case Begins(field, start):
                 return self._field_beginning(field, start, kinds, more=more)
             case Says(word):
@@ -133,7 +168,7 @@ class _Maker:
                 return self._saying_beginning(start, kinds, more=more)
 
     def _terms(self, field: str, value: str, kinds: Sequence[Kind]) -> list[str]:
-        return [term(self._account_no, kind, field, value) for kind in kinds if kind in FIELDS[field]]
+        return _terms(self._account_no, field, value, kinds)
 
     def _field_beginning(self, field: str, start: str, kinds: Sequence[Kind], *, more: bool) -> _Part:
         found = [self._values.beginning(one) for one in self._terms(field, start, kinds)]
@@ -145,7 +180,7 @@ class _Maker:
 
     def _saying(self, word: str, kinds: Sequence[Kind], *, more: bool) -> _Part:
         terms = [word_term(self._account_no, kind, word) for kind in kinds]
-        if len(word) > LONGEST_WORD_TERM:
+        if len(word) >= LONGEST_WORD_TERM:  # what is longer has the same term
             self.exact = False
             terms = terms if more else []
         for field in ("user_id", "token_id", "target_id"):
@@ -174,30 +209,42 @@ class _Maker:
 
     def _any(self, found: Sequence[list[str] | None], *, more: bool) -> _Part:
         """The part for any of some terms; None among them stands for too many."""
-        if None in found:
-            self.exact = False
-            return _EVERYTHING if more else _NOTHING
-        return _any_term([one for some in found for one in some or ()])
+        terms = [one for some in found for one in some or ()]
+        if None in found or len(terms) > self._room:
+            return self._inexact(more=more)
+        self._room -= len(terms)
+        return _any_term(terms)
+
+
+def _terms(account_no: int, field: str, value: str, kinds: Sequence[Kind]) -> list[str]:
+    """The terms of a value, one for each kind of record that may have it."""
+    if field == "kind":
+        return [every_term(account_no, kind) for kind in kinds if kind == KIND_NAMES.get(value)]
+    return [term(account_no, kind, field, value) for kind in kinds if kind in FIELDS[field]]
 
 
 def _any_term(terms: Sequence[str]) -> _Part:
-    return _Part(_or([quote(one) for one in terms]))
-
-
-def _or(texts: Sequence[str]) -> str | None:
-    if not texts:
-        return None
-    return texts[0] if len(texts) == 1 else f"({' OR '.join(texts)})"
+    return _joined("OR", [_Part(quote(one)) for one in terms])
 
 
 def _all(parts: Sequence[_Part]) -> _Part:
     """All of the parts: those that are no complements, without what the others are complements of."""
-    held = [part.text for part in parts if not part.complement]
-    if None in held:
+    held = [part for part in parts if not part.complement]
+    if any(part.text is None for part in held):
         return _NOTHING
-    left_out = _or([part.text for part in parts if part.complement and part.text is not None])
+    left_out = _joined("OR", [part for part in parts if part.complement and part.text is not None])
     if not held:
-        return _Part(left_out, complement=True)
-    texts = [text for text in held if text is not None]
-    both = texts[0] if len(texts) == 1 else f"({' AND '.join(texts)})"
-    return _Part(both if left_out is None else f"({both} NOT {left_out})")
+        return left_out.turned()
+    both = _joined("AND", held)
+    if left_out.text is None:
+        return both
+    return _Part(f"({both.text} NOT {left_out.text})", depth=max(both.depth, left_out.depth) + 1)
+
+
+def _joined(operator: str, parts: Sequence[_Part]) -> _Part:
+    """Parts that are no complements, or are taken for none, with an operator between each two; none: of no record."""
+    texts = list(dict.fromkeys(part.text for part in parts if part.text is not None))
+    depth = max((part.depth for part in parts), default=0)
+    if len(texts) < 2:
+        return _Part(texts[0] if texts else None, depth=depth)
+    return _Part(f"({f' {operator} '.join(texts)})", depth=depth + 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
+import msgspec
 import zstandard
 
 from whodid.errors import InconsistentLog
@@ -142,11 +143,11 @@ class Reader:
             return self._decompress.all(rows.fetchall())
 
     def _found(self, connection: apsw.Connection, asked: Search) -> Found:
-        with _telling_damage("a record"):
+        with _snapshot(connection), _telling_damage("a record"):
             return searching.search(connection, self._decompress, asked)
 
     def _summary(self, connection: apsw.Connection, question: Question) -> Summary:
-        with _telling_damage("a record"):
+        with _snapshot(connection), _telling_damage("a record"):
             return summarizing.summarize(connection, self._decompress, question)
 
     def _log(self, connection: apsw.Connection, bindings: tuple[int, ...], most_bytes: int) -> list[Numbered]:
@@ -179,10 +180,21 @@ def _numbered(row: tuple[Any, ...], record: bytes) -> Numbered:
 
 
 @contextmanager
+def _snapshot(connection: apsw.Connection) -> Iterator[None]:
+    """All statements see the store as it is when the first one begins."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+@contextmanager
 def _telling_damage(which: str) -> Iterator[None]:
     try:
         yield
-    except (zstandard.ZstdError, ValueError) as error:
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise InconsistentLog(
             f"{which} can't be read: {error}; 'whodid verify-store' tells what else is wrong with the store"
         ) from error

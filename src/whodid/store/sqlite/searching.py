@@ -23,8 +23,6 @@ _SLICES: Final = 64
 """The first slice is so small a part of what there is."""
 
 _QUICK_SECONDS: Final = 0.05
-_MOST_CANDIDATES: Final = 1000
-"""How many entries are read at a time to be held against the condition."""
 
 # The rowids of the index come in order by themselves. Asking for the account once more costs nothing, and means that no
 # flaw of the index could ever show an account another one's records.
@@ -51,12 +49,12 @@ class KnownValues:
     def beginning(self, start: str) -> list[str] | None:
         """The terms of the index that begin so: each is looked up by itself, however many records have it."""
         found: list[str] = []
-        low, high = start, start[:-1] + chr(ord(start[-1]) + 1)
+        low = start
         while True:
             term: str | None = self._connection.execute(
-                "SELECT term FROM temp.term_of WHERE term >= ? AND term < ? LIMIT 1", (low, high)
+                "SELECT term FROM temp.term_of WHERE term >= ? LIMIT 1", (low,)
             ).get
-            if term is None:
+            if term is None or not term.startswith(start):
                 return found
             if len(found) == MOST_VALUES:
                 return None
@@ -82,7 +80,8 @@ class KnownValues:
 class Slices:
     """Slices of the keys from ``low`` to ``high``, one after another in either direction, until the time is up.
 
-    They become wider as long as they are quick, and never end within a millisecond.
+    They become wider as long as they are quick, and never end within a millisecond. Each slice may be broken off once
+    the time is up.
     """
 
     def __init__(
@@ -91,14 +90,14 @@ class Slices:
         high: int,
         *,
         descending: bool,
-        seconds: float,
+        until: float,
         first_part: int = _SLICES,
         quick_seconds: float = _QUICK_SECONDS,
     ) -> None:
         self._low, self._high = low, high
         self._descending = descending
         self._width = max((high - low) // first_part, 1 << TIE_BITS)
-        self._until = time.monotonic() + seconds
+        self._until = until
         self._quick_seconds = quick_seconds
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -106,7 +105,7 @@ class Slices:
             began = time.monotonic()
             yield self._next()
             now = time.monotonic()
-            if now > self._until:
+            if self.time_is_up:
                 return
             if now - began < self._quick_seconds:
                 self._width *= 4
@@ -123,6 +122,11 @@ class Slices:
         return begin, end
 
     @property
+    def time_is_up(self) -> bool:
+        """Whether looking should be broken off."""
+        return time.monotonic() > self._until
+
+    @property
     def rest(self) -> Position | None:
         """From where on nothing was looked at; None: everything was."""
         if self._low > self._high:
@@ -134,12 +138,13 @@ class Slices:
 
 def search(connection: apsw.Connection, read: Decompressor, asked: Search) -> Found:
     """See ``Store.search``."""
+    until = time.monotonic() + asked.seconds
     text, exact = express(asked.condition, asked.account_no, KnownValues(connection))
     bounds = key_bounds(connection, asked)
     if text is None or bounds is None:
         return Found([], None)
     run = _Run(connection, read, asked, text, None if exact else asked.condition)
-    return run.page(Slices(*bounds, descending=asked.newest_first, seconds=asked.seconds))
+    return run.page(Slices(*bounds, descending=asked.newest_first, until=until))
 
 
 class _Run:
@@ -155,44 +160,45 @@ class _Run:
         self._condition = condition
         """What each record must be held against; None: the index says it all."""
         self._skip = asked.skip
-        self._found: list[Numbered] = []
 
     def page(self, slices: Slices) -> Found:
         """The page."""
-        records, room = self._found, self._asked.most_bytes
+        records: list[Numbered] = []
+        room = self._asked.most_bytes
         for begin, end in slices:
-            for one in self._within(begin, end):
-                room -= len(one.record)
-                if len(records) == self._asked.limit or (room < 0 and records):
-                    return Found(records, Position(records[-1].created_ms, records[-1].seq))  # for there is more
-                records.append(one)
-        if slices.rest is not None and self._skip:
-            raise InvalidParameter("it takes too long to leave out so many records; narrow the time that is asked for")
-        return Found(records, slices.rest)
+            for one in self._within(begin, end, self._asked.limit + 1 - len(records)):
+                if self._is_wanted(one):
+                    room -= len(one.record)
+                    if len(records) == self._asked.limit or (room < 0 and records):
+                        return Found(records, _place(records[-1]))
+                    records.append(one)
+                if self._condition is not None and slices.time_is_up:
+                    return self._so_far(records, _place(one))
+        return self._so_far(records, slices.rest)
 
-    def _within(self, begin: int, end: int) -> Iterator[Numbered]:
-        """What is found in a slice, but for what is left out."""
+    def _so_far(self, records: list[Numbered], rest: Position | None) -> Found:
+        if rest is not None and self._skip:
+            raise InvalidParameter("it takes too long to leave out so many records; narrow the time that is asked for")
+        return Found(records, rest)
+
+    def _within(self, begin: int, end: int, wanted: int) -> Iterator[Numbered]:
+        """What the index has in a slice; where that is all that is asked, so many, without what is left out."""
         if self._condition is None and self._skip:
             keys = list(self._rows(_KEYS, begin, end, self._skip))
             self._skip -= len(keys)
             if self._skip:
                 return
-            begin, end = self._past(keys[-1][0], begin, end)
-        while begin <= end:
-            wanted = self._asked.limit + 1 - len(self._found) if self._condition is None else _MOST_CANDIDATES
-            key, count = 0, 0
-            for key, seq, kind, dictionary, frame in self._rows(_ENTRIES, begin, end, wanted):
-                count += 1
-                one = Numbered(seq, Kind(kind), key >> TIE_BITS, self._read(dictionary, frame))
-                if self._condition is None or self._is_kept(self._condition, one):
-                    yield one
-            if count < wanted:
-                return
-            begin, end = self._past(key, begin, end)
+            key = keys[-1][0]
+            begin, end = (begin, key - 1) if self._asked.newest_first else (key + 1, end)
+        limit = wanted if self._condition is None else -1
+        for key, seq, kind, dictionary, frame in self._rows(_ENTRIES, begin, end, limit):
+            yield Numbered(seq, Kind(kind), key >> TIE_BITS, self._read(dictionary, frame))
 
-    def _is_kept(self, condition: Condition, one: Numbered) -> bool:
-        """Whether a candidate is found, and not one of those that are left out."""
-        if not matches(condition, parse_record(one.kind, one.record)):
+    def _is_wanted(self, one: Numbered) -> bool:
+        """Whether the condition holds, and it is not one of those that are left out."""
+        if self._condition is None:
+            return True
+        if not matches(self._condition, parse_record(one.kind, one.record)):
             return False
         if self._skip:
             self._skip -= 1
@@ -206,9 +212,9 @@ class _Run:
         with closing(self._connection.execute(statement.format(order=order), bindings)) as cursor:
             yield from cursor
 
-    def _past(self, key: int, begin: int, end: int) -> tuple[int, int]:
-        """What is left of a slice after a key."""
-        return (begin, key - 1) if self._asked.newest_first else (key + 1, end)
+
+def _place(one: Numbered) -> Position:
+    return Position(one.created_ms, one.seq)
 
 
 def key_bounds(connection: apsw.Connection, asked: Search) -> tuple[int, int] | None:
