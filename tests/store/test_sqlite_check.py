@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from whodid.commitment import commit
 from whodid.errors import InconsistentLog, StoreUnusable
 from whodid.records import MAX_TIME_MS, Kind
 from whodid.store.base import Finding, PutUser, Query, Submission
-from whodid.store.sqlite import SqliteStore, check
+from whodid.store.sqlite import SqliteStore, check, search
 from whodid.store.sqlite.compression import Decompressor
 
 SIZE = 601
@@ -257,6 +258,76 @@ def test_a_search_index_with_other_terms_of_the_same_number_is_found(path: Path,
     file.execute("INSERT INTO search (rowid, terms) VALUES (?, ?)", (key, terms.replace("t3", "t4")))
     (finding,) = findings(path)
     assert "others" in finding.problem
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("UPDATE tally SET count = count + 1 WHERE value = 'update'", "tally"),
+        ("UPDATE tally SET hour = hour + 1 WHERE field = 'type'", "tally"),
+        ("UPDATE tally SET value = 'pipe' WHERE value = 'pipeline'", "tally"),
+        ("UPDATE tally SET kind = 1 WHERE field = 'scope'", "tally"),
+        ("DELETE FROM tally WHERE field = 'scope'", "tally"),
+        ("INSERT INTO tally VALUES (1, 'type', 7, 1, 'tag', 1)", "tally"),
+        ("INSERT INTO tally VALUES (1, 'type', 7, 1, 'tag', 0)", "tally"),
+        ("DELETE FROM address_word WHERE email = 'ann@acme.example'", "words of addresses"),
+        ("DELETE FROM address_word WHERE word = 'acme' AND email = 'ann@acme.example'", "words of addresses"),
+        ("UPDATE address_word SET word = 'bob' WHERE word = 'ann'", "words of addresses"),
+        ("INSERT INTO address_word VALUES (1, 'eve', 'eve@evil')", "words of addresses"),
+        ("UPDATE address_word SET account_no = 2", "words of addresses"),
+    ],
+)
+def test_what_is_counted_and_the_words_of_addresses_are_those_of_the_records(
+    path: Path, file: apsw.Connection, statement: str, what: str
+) -> None:
+    """Neither more nor less, nor other ones; made anew, they are sound."""
+
+    async def add_actions() -> None:
+        store = SqliteStore(path)
+        (account,) = [one for one in await store.accounts() if one.no == 1]
+        await append(store, account, *(event(account, user_email=f"{name}@acme.example") for name in ("ann", "bob")))
+        await store.close()
+
+    async def heal() -> None:
+        store = SqliteStore(path)
+        await store.rebuild_search(no_progress)
+        await store.close()
+
+    asyncio.run(add_actions())
+    file.execute(statement)
+    assert file.changes() > 0
+    (finding,) = findings(path)
+    assert f"the {what}" in finding.problem
+    assert "--rebuild-search" in finding.problem
+    asyncio.run(heal())
+    assert findings(path) == []
+
+
+def test_a_check_keeps_no_more_than_a_part_of_the_log_in_memory(tmp_path: Path) -> None:
+    """However many hours, values and addresses there are: of six times as many entries it takes little more."""
+
+    async def peak(size: int) -> int:
+        store = SqliteStore(tmp_path / f"{size}.db", create=True)
+        account = await add_account_to(store)
+        for begin in range(0, size, 1000):
+            events = [
+                event_at(account, NOW_MS - at * 3_600_000, user_email=f"u{at}@{at}.example")
+                for at in range(begin, begin + 1000)
+            ]
+            await append(store, account, *events)
+        tracemalloc.start()
+        assert await store.check(no_progress) == []
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        await store.close()
+        return most
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "_ENTRIES", check._ENTRIES.replace("LIMIT 5000", "LIMIT 500"))
+        patch.setattr(check, "_MOST_ADDRESSES", 500)
+        patch.setattr(search, "_MEMO_SIZE", 500)
+        few, many = asyncio.run(peak(1000)), asyncio.run(peak(6000))
+    assert many < 1.5 * few
 
 
 def test_a_gap_in_one_log_is_not_held_against_others(path: Path, file: apsw.Connection) -> None:

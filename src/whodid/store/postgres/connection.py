@@ -142,9 +142,12 @@ class Pool:
                             yield connection
                     finally:
                         self._lent -= 1
-            except PoolTimeout:
-                if self._lent < CONNECTIONS:  # else they are only all in use
-                    self._down_until = time.monotonic() + _DOWN_SECONDS
+            except PoolTimeout as error:
+                if self._lent >= CONNECTIONS:
+                    raise StoreUnavailable(
+                        f"all {CONNECTIONS} connections to the database are in use", retry_after_seconds=1
+                    ) from error
+                self._down_until = time.monotonic() + _DOWN_SECONDS
                 raise
 
     async def run(

@@ -44,4 +44,6 @@ def _filled(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 STEPS: Final[dict[int, Callable[[psycopg.Connection[Row]], None]]] = {3: fill_search}
-"""What is done after the SQL of a migration, by its number."""
+"""What is done in the midst of a migration's SQL, where it has the line ``FILLING``, by the migration's number."""
+
+FILLING: Final = "\n-- filling.py\n"

@@ -32,7 +32,7 @@ _KINDS: Final = {kind.value: kind for kind in Kind}
 
 _WINDOW = f"""
     (SELECT {_COLUMNS} FROM entry
-    WHERE account_no = %s AND kind = %s AND (created_ms, seq) > (%s, %s) AND created_ms < %s AND recorded_ms >= %s
+    WHERE account_no = %s AND kind = %s AND (created_ms, seq) >= (%s, %s) AND created_ms < %s AND recorded_ms >= %s
     ORDER BY created_ms, seq LIMIT {CHUNK})
 """  # noqa: S608
 _WINDOW_OF_ALL = f"{' UNION ALL '.join([_WINDOW] * len(Kind))} ORDER BY created_ms, seq LIMIT {CHUNK}"
@@ -101,12 +101,13 @@ async def window(
 ) -> list[Entry]:
     """The next chunk of ``Store.window``, of what comes after a time and a sequence number; empty at the end.
 
-    Of each kind by itself, so that an index has them in order: else each chunk would sort all that comes after it.
+    Of each kind by itself, so that an index has them in order: else each chunk would sort all that comes after it. With
+    the next number, rather than after this one: the planner takes what comes after a time for none of that time.
     """
     values: list[Any] = []
     for one in [kind] if kind else Kind:
         until = min(until_ms, MAX_TIME_MS + 1)
-        values += [account_no, one.value, *after, until, since_recorded(after[0])]
+        values += [account_no, one.value, after[0], after[1] + 1, until, since_recorded(after[0])]
     found = await connection.execute(_WINDOW if kind else _WINDOW_OF_ALL, values, binary=True)
     return list(map(_entry, await found.fetchall()))
 

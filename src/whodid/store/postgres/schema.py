@@ -10,7 +10,7 @@ import psycopg
 
 from whodid.errors import StoreUnusable
 from whodid.store.postgres.connection import UNHURRIED_HERE, Row, telling_errors
-from whodid.store.postgres.filling import STEPS
+from whodid.store.postgres.filling import FILLING, STEPS
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +54,20 @@ def migrate(dsn: str, then: Callable[[psycopg.Connection[Row]], None] | None = N
         before = _version(connection)
         for number, statements in migrations():
             if number > before:
-                connection.execute(statements.encode())
-                if number in STEPS:
-                    STEPS[number](connection)
+                _make(connection, number, statements)
                 connection.execute(f"INSERT INTO {_SCHEMA_TABLE} (version) VALUES (%s)", (number,))  # noqa: S608
         if then is not None:
             then(connection)
         return before, _version(connection)
+
+
+def _make(connection: psycopg.Connection[Row], number: int, statements: str) -> None:
+    """One migration: its SQL, and what is filled in the midst of it."""
+    first, filling, last = statements.partition(FILLING)
+    connection.execute(first.encode())
+    if filling:
+        STEPS[number](connection)
+        connection.execute(last.encode())
 
 
 @contextmanager

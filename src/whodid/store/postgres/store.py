@@ -9,7 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import psycopg
 
@@ -43,6 +43,7 @@ from whodid.store.base import (
 )
 from whodid.store.postgres import agreeing, check, identity, reader, search_rebuild, searching, summarizing, tree
 from whodid.store.postgres.connection import Pool, parse_dsn
+from whodid.store.postgres.limiting import Places
 from whodid.store.postgres.listening import Changed, listen
 from whodid.store.postgres.partitions import Partitions
 from whodid.store.postgres.rows import recorded_at
@@ -51,6 +52,12 @@ from whodid.store.postgres.takeover import Takeover
 from whodid.store.postgres.writer import Appender, LogBusy, SealedSubmission, seal, told
 
 _T = TypeVar("_T")
+
+SEARCHES: Final = 4
+"""How many searches and summaries a process makes at once: they may take seconds, and appends need connections, too."""
+
+_LINE_SECONDS: Final = 2.0
+"""How long a search waits for its turn."""
 
 
 class PostgresStore:
@@ -78,6 +85,7 @@ class PostgresStore:
         self._pool = Pool(self._dsn)
         self._random_bytes = random_bytes
         self._clock = clock
+        self._searches = Places(SEARCHES, _LINE_SECONDS)
         self._partitions = Partitions(self._pool)
         self._appender = Appender(self._pool, clock)
         self._listening: asyncio.Task[None] | None = None
@@ -183,10 +191,12 @@ class PostgresStore:
         return await self._pool.run(reader.newest, query)
 
     async def search(self, search: Search) -> Found:
-        return await self._pool.run(searching.search, search)
+        async with self._searches.one():
+            return await self._pool.run(searching.search, search)
 
     async def summarize(self, question: Question) -> Summary:
-        return await self._pool.run(summarizing.summarize, question)
+        async with self._searches.one():
+            return await self._pool.run(summarizing.summarize, question)
 
     async def log(self, account_no: int, first: int, limit: int, most_bytes: int = UNBOUNDED) -> list[Numbered]:
         return await self._pool.run(reader.log, account_no, first, limit, most_bytes)

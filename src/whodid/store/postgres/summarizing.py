@@ -17,11 +17,11 @@ from whodid.store.postgres.asking import holding
 from whodid.store.postgres.connection import Connection, Row
 from whodid.store.postgres.limiting import fetch_within
 from whodid.store.postgres.reader import since_recorded
-from whodid.store.postgres.searching import narrowed_by_kind, time_ahead
+from whodid.store.postgres.searching import SPARE_SECONDS, TOO_FAR, narrowed_by_kind, place_ahead
 from whodid.store.postgres.tally import HOUR_MS
 
 _NEWEST: Final = (300_000, 30_000)
-"""How many of the newest entries are looked at where all of them are too many."""
+"""How many of the newest entries are looked at where all of them are too many; in what time is spare then."""
 
 _IDS: Final = ("user_id", "token_id")
 _KIND_VALUES: Final = {kind: name.encode() for name, kind in KIND_NAMES.items()}
@@ -59,13 +59,17 @@ async def summarize(connection: Connection, question: Question) -> Summary:
     if not by_kind or since_ms >= until_ms:
         return Summary(0, {}, [], search.since_ms)
     window = replace(search, since_ms=since_ms, until_ms=until_ms, after=None, newest_first=True)
-    rows = await _count(connection, replace(question, search=window), by_kind)
+    rows = await _count(connection, replace(question, search=window), by_kind, search.seconds)
+    part_seconds = SPARE_SECONDS / (2 * len(_NEWEST))
     for newest in _NEWEST:
         if rows is not None:
             break
-        begin_ms = await time_ahead(connection, window, by_kind, newest)
-        window = replace(window, since_ms=_aligned(max(begin_ms or 0, window.since_ms), question.interval_ms, until_ms))
-        rows = await _count(connection, replace(question, search=window), by_kind)
+        begin = await place_ahead(connection, window, by_kind, newest, part_seconds)
+        if begin is TOO_FAR:
+            continue
+        begin_ms = max(begin.created_ms, window.since_ms) if begin else window.since_ms
+        window = replace(window, since_ms=_aligned(begin_ms, question.interval_ms, until_ms))
+        rows = await _count(connection, replace(question, search=window), by_kind, part_seconds)
     if rows is None:
         raise InvalidParameter(
             "these are too many to count: narrow the search, with 'since' and 'until' closer together"
@@ -79,13 +83,15 @@ def _aligned(since_ms: int, interval_ms: int | None, until_ms: int) -> int:
     return aligned if aligned < until_ms else since_ms
 
 
-async def _count(connection: Connection, question: Question, by_kind: dict[Kind, Condition]) -> list[Row] | None:
+async def _count(
+    connection: Connection, question: Question, by_kind: dict[Kind, Condition], seconds: float
+) -> list[Row] | None:
     parts = _Parts(question)
     for kind, condition in by_kind.items():
         _add_kind(parts, kind, condition)
     statement = _STATEMENT.format(" UNION ALL ".join(parts.statements))
     top = question.top if question.by else 0
-    return await fetch_within(connection, question.search.seconds, statement, [*parts.values, top])
+    return await fetch_within(connection, seconds, statement, [*parts.values, top])
 
 
 def _add_kind(parts: _Parts, kind: Kind, condition: Condition) -> None:

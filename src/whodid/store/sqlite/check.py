@@ -9,6 +9,9 @@ What is checked, numbered as in the code:
 4. nothing that belongs to no account;
 5. the search index: exactly the terms of the records, no more and no fewer; the tally; the words of addresses.
 
+Of what may be as large as the log, nothing is kept in memory but sums: of a random hash of each pair of term and entry,
+and of each hour and value. Two that should be the same have the same sum.
+
 All of it is one snapshot, so a server may append meanwhile; the write-ahead log grows as long as the check lasts.
 """
 
@@ -25,7 +28,7 @@ from whodid.records import Kind, parse_record, parse_time
 from whodid.store.base import Finding, Progress
 from whodid.store.sqlite import identity
 from whodid.store.sqlite.compression import Decompressor
-from whodid.store.sqlite.search import TermMaker
+from whodid.store.sqlite.search import TermMaker, term
 from whodid.store.sqlite.tally import Counts, counted
 from whodid.store.sqlite.time_keys import TIE_BITS
 from whodid.store.sqlite.writer import stored_ids
@@ -40,6 +43,11 @@ _ENTRIES = """
 """
 _MASK = (1 << 64) - 1
 _REBUILD = "'whodid verify-store --rebuild-search' makes it anew"
+
+_MOST_ADDRESSES = 100_000
+"""How many are remembered whose words were looked at; then they are looked at again."""
+
+_HAS_WORD = "SELECT 1 FROM address_word WHERE account_no = ? AND word = ? AND email = ?"
 
 
 class _Row(NamedTuple):
@@ -78,6 +86,7 @@ def check(connection: apsw.Connection, progress: Progress) -> list[Finding]:
         run.strays()
         run.search()
         run.tally()
+        run.address_words()
     except TooManyFindings:
         pass
     except apsw.CorruptError as error:
@@ -96,7 +105,11 @@ class _Check:
         self._progress = progress
         self._read = Decompressor(connection)
         self._terms = TermMaker()
-        self._counts = Counts()
+        self._counts = Counts()  # of one chunk
+        self._tally = 0
+        self._addresses: set[tuple[int, str]] = set()
+        self._words_are_missing = False
+        self._index_is_sound = False
         self._ids: dict[bytes, _Row] = {}
         self._terms_count = 0
         self._terms_digest = 0
@@ -126,6 +139,7 @@ class _Check:
                 self._entry(account, row)
                 expected = row.seq + 1
             self._found_by_id(account)
+            self._count()
             frontier, completed = append(frontier, [hash_leaf(row.commitment) for row in rows])
             blocks += completed
             self._done += len(rows)
@@ -176,15 +190,16 @@ class _Check:
             self._found("", None, f"there are {entries} entries, but {ids} ids")
 
     def search(self) -> None:
-        """Step 5. Both sides add up one number for each pair of term and entry; the sums say whether they agree."""
+        """Step 5."""
         count = digest = 0
         self._connection.execute(
             "CREATE VIRTUAL TABLE IF NOT EXISTS temp.term_of USING fts5vocab(main, search, instance)"
         )
-        for term, time_key in self._connection.execute("SELECT term, doc FROM temp.term_of"):
+        for one, time_key in self._connection.execute("SELECT term, doc FROM temp.term_of"):
             count += 1
-            digest += hash((term, time_key)) & _MASK
-        if (count, digest & _MASK) != (self._terms_count, self._terms_digest & _MASK):
+            digest += hash((one, time_key)) & _MASK
+        self._index_is_sound = (count, digest & _MASK) == (self._terms_count, self._terms_digest & _MASK)
+        if not self._index_is_sound:
             self._found(
                 "",
                 None,
@@ -194,14 +209,48 @@ class _Check:
             )
 
     def tally(self) -> None:
-        """Step 5: what is counted, and the words of addresses."""
-        rows = self._counts.rows()
-        words = {(account_no, word, email) for account_no, email in self._counts.addresses() for word in split(email)}
-        tally: Any = self._connection.execute("SELECT account_no, field, hour, kind, value, count FROM tally")
-        if {row[:5]: row[5] for row in tally} != rows:
+        """Step 5: what is counted."""
+        digest = 0
+        rows: Any = self._connection.execute("SELECT account_no, field, hour, kind, value, count FROM tally")
+        for *key, count in rows:
+            digest += hash(tuple(key)) * count
+            if count < 1:  # adds nothing to the sum, and is of nothing
+                digest += 1
+        if digest & _MASK != self._tally & _MASK:
             self._found("", None, f"the tally is not that of the records; {_REBUILD}")
-        if set(self._connection.execute("SELECT account_no, word, email FROM address_word")) != words:
+
+    def address_words(self) -> None:
+        """Step 5: each address that is in a record has its words, and no other address has any."""
+        grouped: Any = self._connection.execute(
+            "SELECT account_no, email, group_concat(word, ' ') FROM address_word GROUP BY account_no, email"
+        )
+        are_right = all(
+            set(words.split(" ")) == set(split(email)) and (not self._index_is_sound or self._is_indexed(no, email))
+            for no, email, words in grouped
+        )
+        if self._words_are_missing or not are_right:
             self._found("", None, f"the words of addresses are not those of the records; {_REBUILD}")
+
+    def _is_indexed(self, account_no: int, email: str) -> bool:
+        """Whether the index, which was compared with the records, has an action of this address."""
+        found = self._connection.execute(
+            "SELECT 1 FROM temp.term_of WHERE term = ? LIMIT 1", (term(account_no, Kind.ACTION, "user_email", email),)
+        ).get
+        return found is not None
+
+    def _count(self) -> None:
+        """Step 5: add up what the chunk adds to the tally, and see whether its addresses have their words."""
+        for key, count in self._counts.rows().items():
+            self._tally += hash(key) * count
+        self._tally &= _MASK
+        for account_no, email in self._counts.addresses() - self._addresses:
+            words = split(email)
+            if words and not self._connection.execute(_HAS_WORD, (account_no, words[0], email)).get:
+                self._words_are_missing = True
+            if len(self._addresses) == _MOST_ADDRESSES:
+                self._addresses.clear()
+            self._addresses.add((account_no, email))
+        self._counts = Counts()
 
     def _chunks(self, account: _Account) -> Iterator[list[_Row]]:
         after = -1
@@ -232,9 +281,9 @@ class _Check:
             self._found(account.name, row.seq, f"the record's time {body.createdAt} is not that of its place")
         self._ids[record_id] = row
         self._counts.add(account.no, row.kind, created_ms, counted(body))
-        for term in set(self._terms.terms(account.no, body).split(" ")):
+        for one in set(self._terms.terms(account.no, body).split(" ")):
             self._terms_count += 1
-            self._terms_digest += hash((term, row.time_key)) & _MASK
+            self._terms_digest += hash((one, row.time_key)) & _MASK
 
     def _found_by_id(self, account: _Account) -> None:
         """Step 2: each ``_id`` of the chunk leads to its entry."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -96,10 +97,13 @@ def telling_errors(path: Path) -> Iterator[None]:
 
 
 class ServerLock:
-    """The right to serve a store, held by one server process at a time. The kernel lets go of it when that dies."""
+    """The right to serve a store, held by one process at a time. The kernel lets go of it when that dies.
 
-    def __init__(self, path: Path) -> None:
-        """Take the right to serve ``path``. Raises ``StoreUnusable``, naming the process that has it."""
+    Who brings the store up to date needs it as well: a server of before can't use the store afterwards.
+    """
+
+    def __init__(self, path: Path, *, to_migrate: bool = False) -> None:
+        """Take the right to ``path``. Raises ``StoreUnusable``, naming the process that has it."""
         real = path.resolve()  # two names of one file are one store
         self._file = real.with_name(real.name + ".lock")
         try:
@@ -109,16 +113,42 @@ class ServerLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(self._descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            held = os.read(self._descriptor, 40).decode("ascii", "replace").split()
             os.close(self._descriptor)
-            raise StoreUnusable(
-                f"another server (process {holder}) serves {path}; one SQLite file has one server. "
-                "Stop that one, or give this one a store of its own"
-            ) from error
+            raise StoreUnusable(_held_by(path, held, to_migrate=to_migrate)) from error
+        self._say(_MIGRATING if to_migrate else "")
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Meanwhile, tell others that the store is being brought up to date."""
+        self._say(_MIGRATING)
+        yield
+        self._say("")
+
+    def _say(self, work: str) -> None:
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._descriptor, f"{os.getpid()} {work}".strip().encode() + b"\n", 0)
 
     def release(self) -> None:
         """Let go. The empty lock file stays: removing it could take the lock from under another server."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+
+
+_MIGRATING: Final = "migrating"
+
+
+def _held_by(path: Path, held: list[str], *, to_migrate: bool) -> str:
+    """Why the right to a store can't be had: what it says in the lock file, and what was to be done."""
+    holder = held[0] if held else "unknown"
+    if _MIGRATING in held:
+        return f"process {holder} is bringing {path} up to date; try again when it has ended"
+    if to_migrate:
+        return (
+            f"a server (process {holder}) of an older version serves {path}, which must be brought up to date first; "
+            "stop that server, then run this again"
+        )
+    return (
+        f"another server (process {holder}) serves {path}; one SQLite file has one server. "
+        "Stop that one, or give this one a store of its own"
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
-import msgspec
 import zstandard
 
 from whodid.errors import InconsistentLog
@@ -194,7 +193,7 @@ def _snapshot(connection: apsw.Connection) -> Iterator[None]:
 def _telling_damage(which: str) -> Iterator[None]:
     try:
         yield
-    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+    except (zstandard.ZstdError, ValueError) as error:
         raise InconsistentLog(
             f"{which} can't be read: {error}; 'whodid verify-store' tells what else is wrong with the store"
         ) from error

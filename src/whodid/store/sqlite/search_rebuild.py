@@ -54,8 +54,7 @@ def rebuild_within(connection: apsw.Connection, progress: Progress) -> None:
     while rows := _rows_after(connection, after):
         run.index(rows)
         after = rows[-1][0]
-        if run.indexed % (100 * _CHUNK) == 0:
-            progress(run.indexed, total)
+        progress(run.indexed, total)
     run.replace()
 
 

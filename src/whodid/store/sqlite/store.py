@@ -52,11 +52,15 @@ from whodid.store.sqlite.writer_process import WriterProcess
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_A = TypeVar("_A")
 
 log = logging.getLogger(__name__)
 
 READERS = 4
-"""How many threads read at the same time."""
+"""How many threads read at the same time what takes a moment."""
+
+SEARCHERS = 3
+"""How many threads search and count: that may take seconds, and nothing else waits for them."""
 
 
 class SqliteStore:
@@ -93,10 +97,11 @@ class SqliteStore:
 
     def _open(self, random_bytes: Callable[[int], bytes], *, exclusive: bool) -> None:
         path, vfs = self.path, self._vfs
-        prepare_file(path, vfs=vfs)
+        prepare_file(path, vfs=vfs, lock=self._lock)
         self._writer = Writer(path, vfs=vfs)
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="whodid-writer")
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="whodid-reader")
+        self._searching = ThreadPoolExecutor(SEARCHERS, thread_name_prefix="whodid-searcher")
         self._readers: list[Reader] = []
         self._mine = threading.local()
         self._training: asyncio.Task[None] | None = None
@@ -166,13 +171,13 @@ class SqliteStore:
         return await self._read(identity.tokens, account_no)
 
     async def newest(self, query: Query) -> list[bytes]:
-        return await self._in_reader(Reader.newest, query)
+        return await self._in_searcher(Reader.newest, query)
 
     async def search(self, search: Search) -> Found:
-        return await self._in_reader(Reader.search, search)
+        return await self._in_searcher(Reader.search, search)
 
     async def summarize(self, question: Question) -> Summary:
-        return await self._in_reader(Reader.summarize, question)
+        return await self._in_searcher(Reader.summarize, question)
 
     async def log(self, account_no: int, first: int, limit: int, most_bytes: int = UNBOUNDED) -> list[Numbered]:
         return await self._in_reader(Reader.log, account_no, first, limit, most_bytes)
@@ -278,6 +283,7 @@ class SqliteStore:
     def _close_readers(self) -> None:
         """Before the writers: the last connection to close empties the write-ahead log, and must be one of them."""
         self._reading.shutdown()
+        self._searching.shutdown()
         for reader in self._readers:
             reader.close()
 
@@ -299,6 +305,9 @@ class SqliteStore:
         return await asyncio.get_running_loop().run_in_executor(
             self._reading, lambda: work(self._reader(), *args, **kwargs)
         )
+
+    async def _in_searcher(self, work: Callable[[Reader, _A], _T], asked: _A) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._searching, lambda: work(self._reader(), asked))
 
     def _reader(self) -> Reader:
         reader: Reader | None = getattr(self._mine, "reader", None)
