@@ -10,7 +10,7 @@ import pytest
 from tests.building import NOW_MS, ManualClock, flat, no_progress
 
 from whodid.errors import Conflict, InvalidParameter, NameTaken, NotFound, StaleIdentity
-from whodid.identity import LONGEST_LIFE_DAYS, Actor, Identity
+from whodid.identity import LONGEST_LIFE_DAYS, USUAL_LIFE_DAYS, Actor, Identity
 from whodid.records import DAY_MS, OPERATOR_ID
 from whodid.store.base import Account, Role, Scope, Store, Submission, User
 from whodid.store.sqlite import SqliteStore
@@ -102,7 +102,7 @@ async def test_names_are_short_and_printable(identity: Identity, name: str) -> N
             await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name=wrong, life_ms=HOUR_MS)
 
 
-async def test_a_token_is_no_name(identity: Identity, store: SqliteStore) -> None:
+async def test_a_token_is_no_name_and_no_address(identity: Identity, store: SqliteStore) -> None:
     """Who mistakes one for the other has it nowhere in the log."""
     account, ann = await with_ann(identity)
     made = await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name="laptop", life_ms=HOUR_MS)
@@ -111,6 +111,14 @@ async def test_a_token_is_no_name(identity: Identity, store: SqliteStore) -> Non
         await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name=made[1], life_ms=HOUR_MS)
     with pytest.raises(InvalidParameter, match="must not have an access token"):
         await identity.update_user(account, OPERATOR, ann, name=f"Ann {made[1]}")
+    for email in (made[1], f"{made[1]}@acme.example", f"ann@{made[1]}.example"):
+        with pytest.raises(InvalidParameter, match="e-mail address must not have an access token") as caught:
+            await identity.update_user(account, OPERATOR, ann, email=email)
+        assert made[1] not in str(caught.value)
+        with pytest.raises(InvalidParameter, match="must not have an access token"):
+            await identity.add_user(account, OPERATOR, email=email, role=Role.USER)
+    with pytest.raises(InvalidParameter, match="must not have an access token"):
+        await identity.add_account("whodid_pat_0a", OPERATOR)
     assert len(await log_of(store, account)) == size
 
 
@@ -303,6 +311,26 @@ async def test_a_token_lives_a_second_to_a_year(identity: Identity, life_ms: int
         await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name="laptop", expires_ms=NOW_MS + life_ms)
     longest = LONGEST_LIFE_DAYS * DAY_MS
     assert await identity.create_token(account, OPERATOR, ann, scope=Scope.API, name="laptop", life_ms=longest)
+
+
+async def test_a_token_that_is_to_end_in_time_does(identity: Identity) -> None:
+    """With the usual life cut; a later end is refused, by a millisecond, and told before all else is."""
+    account, ann = await with_ann(identity)
+
+    async def end(latest_ms: int | None, **asked: int) -> int:
+        token, _ = await identity.create_token(
+            account, OPERATOR, ann, scope=Scope.API, name=f"{latest_ms} {asked}", latest_ms=latest_ms, **asked
+        )
+        return token.expires_ms - NOW_MS
+
+    assert await end(None) == await end(NOW_MS + 91 * DAY_MS) == USUAL_LIFE_DAYS * DAY_MS
+    assert await end(NOW_MS + HOUR_MS) == HOUR_MS
+    assert await end(NOW_MS + HOUR_MS, life_ms=HOUR_MS) == await end(NOW_MS + HOUR_MS, expires_ms=NOW_MS + HOUR_MS)
+    for late in ({"life_ms": HOUR_MS + 1}, {"expires_ms": NOW_MS + HOUR_MS + 1}, {"life_ms": 9999 * DAY_MS}):
+        with pytest.raises(InvalidParameter, match=r"at 2021-07-30T17:13:52\.109Z at the latest"):
+            await end(NOW_MS + HOUR_MS, **late)
+    with pytest.raises(InvalidParameter, match="at least a second"):
+        await end(NOW_MS + 999)
 
 
 async def test_a_tokens_name_is_free_again_when_it_is_expired(

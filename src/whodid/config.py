@@ -34,7 +34,10 @@ class Settings:
         128, "how many MiB of request bodies may be in memory at once; half of it for one account", least=64
     )
     streams: int = _setting(
-        2_000, "how many readers may follow the feed as a stream at once; more are answered 503", least=0
+        2_000,
+        "how many readers may follow the feed as a stream, or export, at once, half of them of one account; "
+        "more are answered 503",
+        least=0,
     )
     batch_events: int = _setting(4_000, "how many events one commit writes at most", least=1)
     token_cache: int = _setting(10_000, "how many checked tokens are remembered", least=0)

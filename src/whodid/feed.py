@@ -2,18 +2,20 @@
 
 Owns how a reader waits for what comes: one task looks after the logs that somebody waits for, when this server has
 committed something, and once in a while, since other processes append, too. What many readers want at the same time is
-read once. A reader holds one chunk at a time, however slow it is.
+read once. A reader holds one chunk at a time, however slow it is. And who sifts: filters that take their time are held
+against records in few threads of their own, so that they keep neither the event loop nor other work waiting.
 """
 
 import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
 from whodid.conditions import EVERYTHING, KIND_NAMES, Condition, Is, matches
-from whodid.errors import StoreUnavailable
+from whodid.errors import Gone, StoreUnavailable
 from whodid.records import MAX_TIME_MS, parse_record
 from whodid.store.base import Head, Numbered, Store
 
@@ -29,7 +31,10 @@ _LOOK_SECONDS: Final = 0.5
 _LEAST_PAUSE_SECONDS: Final = 0.01
 _SHARED_CHUNKS: Final = 16
 _SHARED_SECONDS: Final = 0.5
-_PARSED_ASIDE: Final = 100
+_SIFTED_AT_ONCE_BYTES: Final = 16 * 1024
+"""Records that are smaller together are parsed and looked at in the event loop."""
+
+_SIFTERS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +50,25 @@ class Sieve:
         """Whether it wants every record."""
         return self.condition == EVERYTHING and self.since_ms <= 0 and self.until_ms > MAX_TIME_MS
 
-    async def sift(self, records: list[Numbered]) -> list[Numbered]:
-        """Those of the records that are wanted. Many are looked at in a thread."""
+    def sifted(self, records: list[Numbered]) -> list[Numbered]:
+        """Those of the records that are wanted."""
         if self.lets_all_through:
             return records
         records = [one for one in records if self.since_ms <= one.created_ms < self.until_ms]
         match self.condition:
             case Is("kind", name):
                 return [one for one in records if one.kind == KIND_NAMES.get(name)]
-            case _ if len(records) > _PARSED_ASIDE:
-                return await asyncio.to_thread(self._matching, records)
-            case _:
-                return self._matching(records)
+            case condition if condition != EVERYTHING:
+                return [one for one in records if matches(condition, parse_record(one.kind, one.record))]
+        return records
 
-    def _matching(self, records: list[Numbered]) -> list[Numbered]:
-        if self.condition == EVERYTHING:
-            return records
-        return [one for one in records if matches(self.condition, parse_record(one.kind, one.record))]
+    @property
+    def parses(self) -> bool:
+        """Whether it must parse records to know whether they are wanted."""
+        match self.condition:
+            case Is("kind"):
+                return False
+        return self.condition != EVERYTHING
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +91,7 @@ class Feed:
         self._poked = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._chunks: OrderedDict[tuple[int, int, int], asyncio.Task[list[Numbered]]] = OrderedDict()
+        self._sifters = ThreadPoolExecutor(_SIFTERS, thread_name_prefix="whodid-sieve")
         self.stopping = False
         """Whether the server stops: then nobody waits any more."""
 
@@ -119,18 +127,31 @@ class Feed:
             del self._chunks[key]
 
     async def chunks(self, account_no: int, first: int, until: int, most: int = CHUNK) -> AsyncIterator[list[Numbered]]:
-        """The log from ``first`` on, up to (not with) the number ``until``, in chunks of bounded size.
+        """The log from ``first`` on, up to (not with) the number ``until``, in chunks of bounded size, without gaps.
 
-        The first one has at most ``most`` records.
+        The first one has at most ``most`` records. Raises ``Gone`` where the part that comes next was removed.
         """
         while first < until:
             records = await self.read(account_no, first, min(CHUNK, most))
-            if not records:
-                return
-            if records[-1].seq >= until:
-                records = [one for one in records if one.seq < until]
+            if not records or records[0].seq != first:
+                raise await self._gap(account_no, first)
+            if records[-1].seq >= until or records[-1].seq - first != len(records) - 1:
+                records = [one for at, one in enumerate(records, first) if one.seq == at < until]  # up to a gap
             yield records
             first, most = records[-1].seq + 1, CHUNK
+
+    async def _gap(self, account_no: int, first: int) -> Gone | StoreUnavailable:
+        """Why there is no record of this number, although the log had it."""
+        kept_from = (await self.head(account_no)).kept_from
+        if kept_from > first:
+            return gone(kept_from, str(kept_from - 1))
+        return StoreUnavailable(f"the store has no entry {first} of a log that had it")
+
+    async def sift(self, sieve: Sieve, records: list[Numbered]) -> list[Numbered]:
+        """Those of the records that a reader wants. Where that takes its time, it is found out in a thread."""
+        if not sieve.parses or sum(len(one.record) for one in records) <= _SIFTED_AT_ONCE_BYTES:
+            return sieve.sifted(records)
+        return await asyncio.get_running_loop().run_in_executor(self._sifters, sieve.sifted, records)
 
     async def wait(self, account_no: int, known: Head, seconds: float) -> Head:
         """Wait until the log's head is another one than is ``known``, but no longer than that; the head."""
@@ -185,3 +206,8 @@ class Feed:
             watched.news.set()
         if self._watching is not None:
             await asyncio.wait([self._watching])
+
+
+def gone(kept_from: int, after: str) -> Gone:
+    """The error that tells from where on a log is kept, and the value of ``after`` that goes on from there."""
+    return Gone(f"entries before {kept_from} are no longer kept; after={after} goes on from there")

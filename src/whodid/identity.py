@@ -37,6 +37,12 @@ from whodid.tokens import digest_of, make_token, without_tokens
 LONGEST_LIFE_DAYS = 365
 """A token expires after a year at most."""
 
+USUAL_LIFE_DAYS = 90
+"""After how long one expires that was asked for without an end."""
+
+_LONGEST_SELECTION = 4096
+"""How many characters an action has at most that tell what was exported."""
+
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f\ud800-\udfff]+@[^@\s\x00-\x1f\x7f\ud800-\udfff]+").fullmatch
 _ID = re.compile(r"[0-9a-f]{24}", re.ASCII).fullmatch
 _LABEL = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}").fullmatch
@@ -94,6 +100,7 @@ class Identity:
             raise InvalidParameter(
                 f"an account's name must be 1 to 64 lower-case letters, digits, '_' and '-', not {name!r}"
             )
+        _refuse_token(name, "an account's name")
         return await self._store.add_account(
             name, self._clock(), self._action(name, actor, "account", "create", target_id=None, target_name=name)
         )
@@ -193,20 +200,22 @@ class Identity:
         *,
         scope: Scope,
         name: str,
-        life_ms: int = 0,
+        life_ms: int | None = None,
         expires_ms: int | None = None,
+        latest_ms: int | None = None,
     ) -> tuple[Token, str]:
         """Make a token; it and its text, which is nowhere kept. Raises ``NameTaken``.
 
-        It expires after ``life_ms``, or at ``expires_ms`` where that is given.
+        It expires after ``life_ms``, or at ``expires_ms``; without both, after the usual life. But not after
+        ``latest_ms``, the end of the token that asks for it: a later end is refused, the usual life is cut.
         """
         now_ms = self._clock()
-        expires_ms = now_ms + life_ms if expires_ms is None else expires_ms
-        if not 1000 <= expires_ms - now_ms <= LONGEST_LIFE_DAYS * DAY_MS:
-            raise InvalidParameter("a token expires after at least a second and at most a year (365d)")
+        if life_ms is not None:
+            expires_ms = now_ms + life_ms
+        expires_ms = _check_end(now_ms, expires_ms, latest_ms)
         if not name or _LABEL(name) is None:
             raise InvalidParameter("a token's name must be 1 to 100 characters, without control characters")
-        _refuse_token(name)
+        _refuse_token(name, "a name")
         version, users = await self._stored(account)
         owner = _find(account, users, owner.id)
         if not owner.active:
@@ -245,9 +254,18 @@ class Identity:
         return version, await self._store.users(account.no)
 
     async def record_export(self, account: Account, actor: Actor, selection: dict[str, Any]) -> None:
-        """Leave the action that tells of an export; ``selection`` says what is exported."""
+        """Leave the action that tells of an export; ``selection`` says what is exported.
+
+        It is the caller's text, so it is told without tokens, shortened, and apart from what is known of the actor.
+        """
         action = self._action(
-            account.name, actor, "export", "export", target_id=None, target_name=account.name, metadata=selection
+            account.name,
+            actor,
+            "export",
+            "export",
+            target_id=None,
+            target_name=account.name,
+            metadata={"selection": _shortened(selection)},
         )
         await self._append(Submission(account.no, [action]))
 
@@ -285,7 +303,7 @@ class Identity:
         metadata: dict[str, Any] | None = None,
     ) -> Event:
         now_ms = self._clock()
-        more = actor.details | (metadata or {})
+        more = actor.details | (metadata or {}) | actor.details  # first, and nothing takes their place
         body = Action(
             user_id=actor.user_id,
             user_email=actor.email,
@@ -309,6 +327,21 @@ class Identity:
         )
 
 
+def _check_end(now_ms: int, expires_ms: int | None, latest_ms: int | None) -> int:
+    """When a new token expires."""
+    usual_ms = now_ms + USUAL_LIFE_DAYS * DAY_MS
+    if expires_ms is None:
+        expires_ms = usual_ms if latest_ms is None else min(usual_ms, latest_ms)
+    if latest_ms is not None and expires_ms > latest_ms:
+        raise InvalidParameter(
+            f"the token must expire at {render_time(latest_ms)} at the latest, as the token does that asks for it; "
+            "only an administrator's may make one that lives longer"
+        )
+    if not 1000 <= expires_ms - now_ms <= LONGEST_LIFE_DAYS * DAY_MS:
+        raise InvalidParameter("a token expires after at least a second and at most a year (365d)")
+    return expires_ms
+
+
 def _find(account: Account, users: Iterable[User], user_id: str) -> User:
     for user in users:
         if user.id == user_id:
@@ -330,6 +363,7 @@ def _administrates(user: User) -> bool:
 
 
 def _check_email(email: str) -> str:
+    _refuse_token(email, "an e-mail address")
     if len(email) > 254 or _EMAIL(email) is None:
         raise InvalidParameter(
             f"an e-mail address like ann@acme.example is needed, of at most 254 characters, not {email!r}"
@@ -340,14 +374,30 @@ def _check_email(email: str) -> str:
 def _check_name(name: str) -> str:
     if name and _LABEL(name) is None:
         raise InvalidParameter("a name must be at most 100 characters, without control characters")
-    _refuse_token(name)
+    _refuse_token(name, "a name")
     return name
 
 
-def _refuse_token(name: str) -> None:
-    """Names stand in the log for ever, and whoever mistakes a token for a name is not to publish it."""
-    if without_tokens(name) != name:
-        raise InvalidParameter("a name must not have an access token in it")
+def _refuse_token(text: str, what: str) -> None:
+    """What stands in the log for ever: whoever mistakes a token for a name or an address is not to publish it."""
+    if without_tokens(text) != text:
+        raise InvalidParameter(f"{what} must not have an access token in it")
+
+
+def _shortened(selection: dict[str, Any]) -> dict[str, Any]:
+    """The same without tokens, of bounded length together: of texts that are too long, the longest are cut."""
+    told = {
+        without_tokens(name): without_tokens(value) if isinstance(value, str) else value
+        for name, value in selection.items()
+    }
+    left = _LONGEST_SELECTION - sum(map(len, told))
+    texts = sorted((name for name, value in told.items() if isinstance(value, str)), key=lambda name: len(told[name]))
+    for number, name in enumerate(texts):
+        share = left // (len(texts) - number)
+        if len(told[name]) > share:
+            told[name] = f"{told[name][:share]}…"
+        left -= min(len(told[name]), share)
+    return told
 
 
 def _plain(value: Any) -> Any:

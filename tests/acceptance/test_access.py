@@ -285,7 +285,7 @@ def test_a_method_that_a_page_lacks_is_405_and_names_those_it_has(tenant: Tenant
 def test_outside_of_api_nobody_is_asked_for_a_token(tenant: Tenant) -> None:
     """And no call is recorded."""
     text, size = tenant.token(), tenant.size()
-    for path in ("/", "/api", "/nowhere", "/apiary", "/health/", "/../api/", "/log", "/logs/", "//log/x/checkpoint"):
+    for path in ("//", "/api", "/nowhere", "/apiary", "/health/", "/../api/", "/log", "/logs/", "//log/x/checkpoint"):
         problem(tenant.server.get(path, text), 404)
     assert tenant.server.get("/health", text).status == 200
     assert tenant.size() == size

@@ -2,9 +2,12 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from tests.acceptance.running import ACTIONS, Answer, Tenant, eventually, head, problem, tenant_of
+import pytest
+from tests.acceptance.running import ACTIONS, Answer, Running, Tenant, eventually, head, problem, tenant_of
 from tests.building import action
 
 from whodid.clock import wall_clock
@@ -12,6 +15,19 @@ from whodid.records import render_time
 from whodid.store.base import Role, Scope
 
 FEED = "/api/v2/logs/feed"
+
+# A condition that takes a hundredth of a second for each record, and small chunks.
+BUSY = """
+import time
+from whodid import feed
+from whodid.web import feeding
+def matches(condition, body):
+    until = time.monotonic() + 0.01
+    while time.monotonic() < until:
+        pass
+    return False
+feed.matches, feed.CHUNK, feeding.CHUNK, feeding._LONGEST_LOOK_SECONDS = matches, 20, 20, 0.1
+"""
 
 
 def page_of(tenant: Tenant, query: str = "") -> dict[str, Any]:
@@ -86,6 +102,51 @@ def test_a_wait_in_vain_gives_an_empty_page_that_goes_on(tenant: Tenant) -> None
     page = page_of(tenant, f"?after={after}&wait=1&kind=action")
     assert page["data"] == []
     assert page["next"] != after
+
+
+def test_a_wait_ends_when_its_caller_has_gone(tenant: Tenant) -> None:
+    """And not only at its end: nobody is there to be answered."""
+    after, size = page_of(tenant, "?after=end")["next"], tenant.size()
+    answered = 'whodid_requests_total{method="GET",route="/api/v2/logs/feed",status="200"}'
+    before = tenant.server.metrics()[answered]
+    with tenant.server.connect() as connection:
+        connection.sendall(head("GET", f"{FEED}?after={after}&wait=60", tenant.token(Scope.SECURITY_LOGS)))
+        eventually("the waiting call is recorded", lambda: tenant.size() > size)
+        assert tenant.server.metrics()[answered] == before
+    eventually("the wait is over", lambda: tenant.server.metrics()[answered] > before)
+
+
+@pytest.mark.parametrize(
+    ("accept", "name"),
+    [("application/x-ndjson", "limit"), ("text/event-stream", "limit"), ("text/event-stream", "wait")],
+)
+def test_a_parameter_that_means_nothing_for_a_stream_is_refused(tenant: Tenant, accept: str, name: str) -> None:
+    """By its name."""
+    answer = tenant.server.get(f"{FEED}?{name}=1", tenant.token(), Accept=accept)
+    assert problem(answer, 400, f"{name} means nothing", accept)["code"] == "invalid_parameter"
+
+
+@pytest.mark.on_sqlite_only("filters are held against records in the server, whatever the store")
+def test_a_costly_condition_holds_up_nobody_else(tmp_path: Path) -> None:
+    """A page ends when it took long enough, and goes on by ``next``; other calls are answered meanwhile."""
+    with Running(tmp_path, before=BUSY) as server, tenant_of(server) as tenant:
+        events = [action(metadata={"text": "x" * 5_000}) for _ in range(100)]
+        assert server.post(ACTIONS, tenant.token(), events).status == 201
+        with ThreadPoolExecutor(1) as threads:
+            token = tenant.token()
+            request = head("GET", f"{FEED}?q=nowhere", token)
+            costly = threads.submit(server.say, request)
+            began = monotonic()
+            answered = 0
+            while not costly.done():
+                assert server.get("/health").status == 200
+                answered += 1
+            seconds = monotonic() - began
+        page = json.loads(costly.result().partition(b"\r\n\r\n")[2])
+        assert page["data"] == []
+        assert answered > 20 * seconds > 2
+        following = server.get(f"{FEED}?q=nowhere&after={page['next']}", token).json
+        assert following["next"] != page["next"]
 
 
 def test_places_that_are_none_are_refused(tenant: Tenant) -> None:

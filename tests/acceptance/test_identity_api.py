@@ -11,37 +11,47 @@ from tests.acceptance.running import OPERATOR, Answer, Running, Tenant, head, pr
 from tests.stores import bytes_of, run
 
 from whodid.clock import wall_clock
+from whodid.identity import Identity
 from whodid.records import DAY_MS, parse_time, render_time
 from whodid.store.base import Role, Scope, User
 from whodid.tokens import PREFIX, is_authentic
+from whodid.web.identity import MOST_TOKENS
 
 ME = "/api/v2/me"
 USERS = "/api/v2/users"
 TOKENS = "/api/v2/tokens"
 NOBODY = "f" * 24
+HOUR_MS = 60 * 60 * 1000
 
 # The contract, written out once more: which scopes and roles open what.
 EVERY_SCOPE, EVERY_ROLE = {scope.value for scope in Scope}, {role.value for role in Role}
 READ, WRITE = {"api", "api-readonly"}, {"api"}
 ADMINISTRATOR = {"administrator"}
+SEARCHERS = ADMINISTRATOR | {"power_user", "auditor", "security_manager"}
 RIGHTS: dict[str, tuple[set[str], set[str]]] = {
     "me": (EVERY_SCOPE, EVERY_ROLE),
     "users": (READ, {"administrator", "auditor", "security_manager"}),
     "add user": (WRITE, ADMINISTRATOR),
     "change user": (WRITE, ADMINISTRATOR),
+    "change oneself": (WRITE, ADMINISTRATOR),
     "own tokens": (READ, EVERY_ROLE),
     "tokens of another": (READ, ADMINISTRATOR),
     "create own": (WRITE, EVERY_ROLE - {"service"}),
     "create for another": (WRITE, ADMINISTRATOR),
     "expire own": (WRITE, EVERY_ROLE),
     "expire another's": (WRITE, ADMINISTRATOR),
+    "own activity": (READ, EVERY_ROLE),
+    "another's activity": (READ, SEARCHERS),
 }
+HIDDEN = {"another's activity"}
+"""What is 404 to a role that may not see it, just as what does not exist."""
+
 _numbers = itertools.count(1)
 
 
 def create(server: Running, text: str, **given: Any) -> Answer:
     """Ask for a token; its text is among those that the server must tell nobody."""
-    asked = {"name": f"made {next(_numbers)}", "scope": "api", "expires": "1d", **given}
+    asked = {"name": f"made {next(_numbers)}", "scope": "api", "expires": "1h", **given}
     answer = server.post(TOKENS, text, asked)
     if answer.status == 201:
         server.issued.append(answer.json["token"])
@@ -51,6 +61,11 @@ def create(server: Running, text: str, **given: Any) -> Answer:
 def patch(server: Running, text: str, user_id: str, **change: Any) -> Answer:
     """Ask for a change of a user."""
     return server.call("PATCH", f"{USERS}/{user_id}", text, json.dumps(change), {"Content-Type": "application/json"})
+
+
+def life_of(shown: dict[str, Any]) -> int:
+    """How long a token lives that the API shows."""
+    return parse_time(shown["expiresAt"]) - parse_time(shown["createdAt"])
 
 
 def expire(server: Running, text: str, token_id: str) -> Answer:
@@ -71,20 +86,29 @@ def brought(tenant: Tenant, size: int) -> list[dict[str, Any]]:
     return [json.loads(entry.record) for entry in tenant.log(size)]
 
 
+def activity(server: Running, text: str, token_id: str) -> Answer:
+    """Ask what a token was used for."""
+    return server.get(f"{TOKENS}/{token_id}/activity", text)
+
+
 def calls_of(tenant: Tenant, other: User, role: Role) -> dict[str, Callable[[str], Answer]]:
     """Each thing that there are rights for, as a call that would succeed."""
     server, me = tenant.server, tenant.user(role)
+    mine, theirs = tenant.new_token(me)[0].id, tenant.new_token(other)[0].id
     return {
         "me": lambda text: server.get(ME, text),
         "users": lambda text: server.get(USERS, text),
         "add user": lambda text: server.post(USERS, text, {"email": f"u{next(_numbers)}@acme.example", "role": "user"}),
         "change user": lambda text: patch(server, text, other.id, name=f"name {next(_numbers)}"),
+        "change oneself": lambda text: patch(server, text, me.id, name=f"name {next(_numbers)}"),
         "own tokens": lambda text: server.get(TOKENS, text),
         "tokens of another": lambda text: server.get(f"{TOKENS}?user_id={other.id}", text),
         "create own": lambda text: create(server, text, user_id=me.id),
         "create for another": lambda text: create(server, text, user_id=other.id),
         "expire own": lambda text: expire(server, text, tenant.new_token(me)[0].id),
         "expire another's": lambda text: expire(server, text, tenant.new_token(other)[0].id),
+        "own activity": lambda text: activity(server, text, mine),
+        "another's activity": lambda text: activity(server, text, theirs),
     }
 
 
@@ -93,8 +117,7 @@ def test_scopes_and_roles_open_what_the_contract_says(tenant: Tenant, role: Role
     """All scopes with all calls, for each role: success, or 403 and a denied token use, and nothing changed."""
     calls = calls_of(tenant, tenant.add_user("other@acme.example"), role)
     assert calls.keys() == RIGHTS.keys()
-    few = {Scope.API, Scope.API_READONLY, Scope.SECURITY_LOGS, Scope.REGISTRY}
-    for scope, (what, call) in itertools.product(few, calls.items()):
+    for scope, (what, call) in itertools.product(Scope, calls.items()):
         scopes, roles = RIGHTS[what]
         text, before = tenant.token(scope, role), run(tenant.store.identity_version(tenant.account.no)) or 0
         answer = call(text)
@@ -102,6 +125,9 @@ def test_scopes_and_roles_open_what_the_contract_says(tenant: Tenant, role: Role
         if scope in scopes and role in roles:
             assert answer.status in (200, 201), (scope, what, answer.body)
             assert use["outcome"] == "success"
+            continue
+        if scope in scopes and what in HIDDEN:
+            problem(answer, 404, "or it is not yours")
             continue
         told = problem(answer, 403)
         assert (scope if scope not in scopes else role) in told["detail"], (scope, what)
@@ -177,35 +203,63 @@ def test_a_change_to_what_is_already_so_is_a_token_use_and_no_action(tenant: Ten
     assert parse_time(again["expiredAt"]) < wall_clock()
 
 
-def test_what_is_another_accounts_is_to_nobody_any_different_from_what_is_not_there(tenant: Tenant) -> None:
+# Calls with something wrong, and whose rights they need nevertheless.
+FAULTY: dict[str, Callable[[Running, str, str], Answer]] = {
+    "me": lambda server, text, _: server.get(f"{ME}?x=1", text),
+    "users": lambda server, text, _: server.get(f"{USERS}?x=1", text),
+    "add user": lambda server, text, _: server.post(USERS, text, {"email": "nobody", "role": "user"}),
+    "change oneself": patch,
+    "own tokens": lambda server, text, _: server.get(f"{TOKENS}?user_id=ann", text),
+    "create own": lambda server, text, _: create(server, text, name=""),
+    "expire own": lambda server, text, _: expire(server, text, "no-id"),
+    "own activity": lambda server, text, _: server.get(f"{TOKENS}/{NOBODY}/activity?x=1", text),
+}
+
+
+@pytest.mark.on_sqlite_only("no store is asked for more than who calls")
+@pytest.mark.parametrize("role", Role)
+def test_what_is_wrong_with_a_call_is_told_to_those_only_who_may_make_it(tenant: Tenant, role: Role) -> None:
+    """A failure in the log; to all others it is 403, and denied, as if it were right."""
+    me = tenant.user(role).id
+    for (what, call), scope in itertools.product(FAULTY.items(), (Scope.API, Scope.API_READONLY, Scope.LOGS_WRITE)):
+        text, size = tenant.token(scope, role), tenant.size()
+        version = run(tenant.store.identity_version(tenant.account.no))
+        answer = call(tenant.server, text, me)
+        may = scope in RIGHTS[what][0] and role in RIGHTS[what][1]
+        problem(answer, 400 if may else 403)
+        assert [record["outcome"] for record in brought(tenant, size)] == ["failure" if may else "denied"], (
+            scope,
+            what,
+        )
+        assert run(tenant.store.identity_version(tenant.account.no)) == version
+
+
+@pytest.mark.parametrize("role", Role)
+def test_what_is_another_accounts_is_to_nobody_any_different_from_what_is_not_there(tenant: Tenant, role: Role) -> None:
     """Same status and text, whoever asks; and nothing of the other account changes."""
-    with tenant_of(tenant.server) as other:
+    server, text = tenant.server, tenant.token(Scope.API, role)
+    asked: dict[str, Callable[[str, str], Answer]] = {
+        "change user": lambda user_id, _: patch(server, text, user_id, active=False),
+        "create for another": lambda user_id, _: create(server, text, user_id=user_id),
+        "expire own": lambda _, token_id: expire(server, text, token_id),
+        "own activity": lambda _, token_id: activity(server, text, token_id),
+    }
+    with tenant_of(server) as other:
         theirs, (token, _) = other.user(), other.new_token(other.user())
         size = other.size()
-        for role in (Role.ADMINISTRATOR, Role.USER):
-            text = tenant.token(Scope.API, role)
-            asked: list[Callable[[str, str], Answer]] = [
-                lambda _, token_id: expire(tenant.server, text, token_id),  # noqa: B023
-            ]
-            if role == Role.ADMINISTRATOR:
-                asked += [
-                    lambda user_id, _: patch(tenant.server, text, user_id, active=False),  # noqa: B023
-                    lambda user_id, _: create(tenant.server, text, user_id=user_id),  # noqa: B023
-                ]
-            for ask in asked:
-                told = problem(ask(theirs.id, token.id), 404, tenant.name)
-                none = problem(ask(NOBODY, NOBODY), 404, tenant.name)
-                detail = told["detail"].replace(theirs.id, NOBODY).replace(token.id, NOBODY)
-                assert {**told, "detail": detail} == none
-                assert tenant.last_use()["outcome"] == "failure"
-        text = tenant.token()
-        assert tenant.server.get(f"{TOKENS}?user_id={theirs.id}", text).json == {"data": []}
-        assert tenant.server.get(f"{TOKENS}?user_id={NOBODY}", text).json == {"data": []}
-        assert theirs.email not in {user["email"] for user in tenant.server.get(USERS, text).json["data"]} - {
-            tenant.user().email
-        }
-        assert theirs.id not in tenant.server.get(USERS, text).body.decode()
-        assert token.id not in tenant.server.get(TOKENS, text).body.decode()
+        for what, ask in asked.items():
+            may = role in RIGHTS[what][1]
+            told, none = (problem(ask(*ids), 404 if may else 403) for ids in ((theirs.id, token.id), (NOBODY, NOBODY)))
+            detail = told["detail"].replace(theirs.id, NOBODY).replace(token.id, NOBODY)
+            assert {**told, "detail": detail} == none
+            assert other.name not in detail
+            if "activity" not in what:
+                assert tenant.last_use()["outcome"] == ("failure" if may else "denied"), what
+        lists = [server.get(f"{TOKENS}?user_id={user_id}", text) for user_id in (theirs.id, NOBODY)]
+        assert lists[0].body == lists[1].body
+        assert lists[0].status == (200 if role == Role.ADMINISTRATOR else 403)
+        for path in (TOKENS, USERS):
+            assert not [one for one in (theirs.id, token.id, other.name) if one in server.get(path, text).body.decode()]
         assert other.size() == size
 
 
@@ -395,6 +449,103 @@ def test_a_token_needs_an_end_within_a_year(tenant: Tenant, expires: object, say
     told = problem(create(tenant.server, text, expires=expires), 400, says)
     assert told["code"] == "invalid_parameter"
     assert [record["outcome"] for record in brought(tenant, size)] == ["failure"]
+
+
+@pytest.mark.parametrize("role", sorted(EVERY_ROLE - {"administrator", "service"}))
+def test_a_token_makes_none_that_outlives_it(tenant: Tenant, role: str) -> None:
+    """Nor does one that was made with it; without an end, it is the caller's own, if that is sooner than the usual."""
+    server, user = tenant.server, tenant.user(Role(role))
+    parent, text = tenant.new_token(user, life_ms=2 * HOUR_MS)
+    end = render_time(parent.expires_ms)
+    for expires in ("3h", "90d", "365d", "400d", render_time(parent.expires_ms + 1), "2100-01-01T00:00:00Z"):
+        size = tenant.size()
+        told = problem(create(server, text, expires=expires), 400, f"at {end} at the latest", "administrator")
+        assert told["code"] == "invalid_parameter"
+        assert [record["outcome"] for record in brought(tenant, size)] == ["failure"]
+    assert create(server, text, expires="1h").json["expiresAt"] < end
+    assert create(server, text, expires=end).json["expiresAt"] == end
+    child = server.post(TOKENS, text, {"name": "no end", "scope": "api"}).json
+    server.issued.append(child["token"])
+    assert child["expiresAt"] == end
+    problem(create(server, child["token"], expires="3h"), 400, f"at {end} at the latest")
+    assert create(server, child["token"], expires=end).json["expiresAt"] == end
+    long = tenant.new_token(user, life_ms=365 * DAY_MS)[1]
+    assert life_of(create(server, long, expires="364d").json) == 364 * DAY_MS
+    usual = server.post(TOKENS, long, {"name": "usual", "scope": "api"}).json
+    server.issued.append(usual["token"])
+    assert life_of(usual) == 90 * DAY_MS
+
+
+def test_an_administrators_token_makes_such_as_live_longer(tenant: Tenant) -> None:
+    """For anybody; no longer once the role is gone."""
+    server, bob = tenant.server, tenant.add_user("bob@acme.example")
+    ann = tenant.add_user("ann@acme.example", Role.ADMINISTRATOR)
+    text = tenant.new_token(ann, life_ms=2 * HOUR_MS)[1]
+    for owner in (ann, bob):
+        assert life_of(create(server, text, user_id=owner.id, expires="365d").json) == 365 * DAY_MS
+        made = server.post(TOKENS, text, {"name": "usual", "scope": "api", "user_id": owner.id}).json
+        server.issued.append(made["token"])
+        assert life_of(made) == 90 * DAY_MS
+    tenant.update(ann, role=Role.POWER_USER)
+    problem(create(server, text, expires="365d"), 400, "at the latest")
+
+
+def test_a_user_has_so_many_tokens_that_hold_and_no_more(tenant: Tenant) -> None:
+    """Whoever asks. Those that have expired don't count, by time or before it; the operator may make more."""
+    server, bob = tenant.server, tenant.add_user("bob@acme.example")
+    long_ago = Identity(tenant.store, clock=lambda: wall_clock() - 2 * DAY_MS)
+    for at in range(3):
+        lapsed = long_ago.create_token(
+            tenant.account, OPERATOR, bob, scope=Scope.API, name=f"lapsed {at}", life_ms=DAY_MS
+        )
+        run(lapsed)
+    made = [tenant.new_token(bob) for _ in range(MOST_TOKENS - 1)]
+    theirs, admins = made[0][1], tenant.token()
+    assert create(server, theirs).status == 201
+    for text in (theirs, admins):
+        size = tenant.size()
+        told = problem(create(server, text, user_id=bob.id), 409, f"{bob.email} has 100 tokens", "expire one first")
+        assert told["code"] == "conflict"
+        assert [record["outcome"] for record in brought(tenant, size)] == ["failure"]
+    assert create(server, admins).status == 201
+    assert expire(server, theirs, made[1][0].id).status == 200
+    assert create(server, admins, user_id=bob.id).status == 201
+    problem(create(server, theirs), 409)
+    assert tenant.new_token(bob)[0].user_id == bob.id
+
+
+def test_tokens_that_are_made_at_once_are_counted_too(tenant: Tenant) -> None:
+    """Of many calls for the last few, so many succeed as there are left."""
+    bob = tenant.add_user("bob@acme.example")
+    texts = [tenant.new_token(bob)[1] for _ in range(MOST_TOKENS - 5)]
+
+    def make(at: int) -> int:
+        body = json.dumps({"name": f"at once {at}", "scope": "api", "expires": "1h"}).encode()
+        lines = head("POST", TOKENS, texts[at], Content_Type="application/json", Content_Length=str(len(body)))
+        with tenant.server.connect() as connection:
+            connection.sendall(lines + body)
+            return read_answer(connection).status
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(make, range(16)))
+    assert sorted(statuses) == [201] * 5 + [409] * 11
+    assert len([token for token in run(tenant.store.tokens(tenant.account.no)) if token.user_id == bob.id]) == 100
+
+
+def test_a_token_is_no_address_and_no_name(tenant: Tenant) -> None:
+    """Whoever mistakes one for the other has it nowhere in the log."""
+    server, text, ann = tenant.server, tenant.token(), tenant.user()
+    answers = [
+        server.post(USERS, text, {"email": f"{text}@acme.example", "role": "user"}),
+        server.post(USERS, text, {"email": f"bob@{text}", "role": "user"}),
+        server.post(USERS, text, {"email": "bob@acme.example", "role": "user", "name": f"Bob {text}"}),
+        patch(server, text, ann.id, email=f"{text}@acme.example"),
+        patch(server, text, ann.id, name=text),
+        create(server, text, name=f"my {text}"),
+    ]
+    for answer in answers:
+        problem(answer, 400, "must not have an access token in it")
+    assert not [entry for entry in tenant.log() if PREFIX.encode() in entry.record]
 
 
 BODIES: list[tuple[bytes, int, str]] = [

@@ -85,7 +85,7 @@ def test_every_answer_has_a_request_id_and_forbids_what_browsers_might_do(tenant
     text = tenant.token()
     for method, path in (
         ("GET", ACTIONS), ("HEAD", ACTIONS), ("POST", ACTIONS), ("PUT", ACTIONS), ("GET", f"{ACTIONS}?x=y"),
-        ("GET", "/"), ("GET", "/api/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/metrics"),
+        ("GET", "/nowhere"), ("GET", "/api/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/metrics"),
         ("GET", "/openapi.json"),
     ):  # fmt: skip
         for token in (text, None):
@@ -226,7 +226,7 @@ def test_real_answers_are_what_the_document_says(tenant: Tenant, document: dict[
     against(document, "ActionPage", server.get(ACTIONS, text).json)
     against(document, "TokenUsePage", server.get(TOKEN_USES, text).json)
     for answer in (
-        server.get(ACTIONS), server.post(ACTIONS, text, {}), server.post(ACTIONS, text, [1]), server.get("/"),
+        server.get(ACTIONS), server.post(ACTIONS, text, {}), server.post(ACTIONS, text, [1]), server.get("/nowhere"),
         server.post(ACTIONS, text, b"["), server.call("PUT", ACTIONS, text),
     ):  # fmt: skip
         against(document, "Problem", problem(answer, answer.status))

@@ -233,6 +233,8 @@ class Command:
             match words.pop(0):
                 case "-G":
                     plain = "GET"
+                case "--fail":
+                    pass
                 case "-X":
                     made.method = words.pop(0)
                 case "-H":

@@ -13,8 +13,9 @@ from tests.acceptance.running import ACTIONS, TOKEN_USES, Running, Tenant, probl
 from tests.building import action, new_id, token_use
 
 from whodid.clock import wall_clock
+from whodid.query.cursors import SearchCursor, render
 from whodid.records import render_time
-from whodid.store.base import Role, Scope
+from whodid.store.base import Position, Role, Scope
 
 LOGS = "/api/v2/logs"
 SUMMARY = f"{LOGS}/summary"
@@ -220,9 +221,48 @@ def test_nothing_of_another_account_shows(tenant: Tenant) -> None:
 
 
 def test_one_record_is_404_where_it_is_not_there(tenant: Tenant) -> None:
-    """And 400 where it is no id."""
+    """And 400 where it is no id; neither is a success to those who read the log."""
     problem(tenant.server.get(f"{LOGS}/{new_id()}", tenant.token()), 404, tenant.name)
+    assert tenant.last_use()["outcome"] == "failure"
     problem(tenant.server.get(f"{LOGS}/nothing", tenant.token()), 400)
+    assert tenant.last_use()["outcome"] == "failure"
+
+
+def test_a_cursor_made_by_hand_is_refused(tenant: Tenant) -> None:
+    """One that is well formed, but leads to no entry, or to one with another time: 400, and recorded as a failure."""
+    record(tenant, action())
+    for position in (Position(1_700_000_000_000, 0), Position(1_700_000_000_000, 4_000_000)):
+        after = render(SearchCursor(position, 0, 1_800_000_000_000, newest_first=False), tenant.name)
+        for path in (f"{LOGS}?order=asc", f"{EXPORT}?format=csv"):
+            told = problem(tenant.server.get(f"{path}&after={after}", tenant.token()), 400)
+            assert told["code"] == "invalid_cursor"
+            assert tenant.last_use()["outcome"] == "failure"
+
+
+def test_a_link_that_would_be_too_long_is_left_out(tenant: Tenant) -> None:
+    """``next`` is there all the same, and leads on."""
+    record(tenant, *(action(action=f"a{number}") for number in range(3)))
+    path = f"{LOGS}?q={quote('type:pipeline OR ' + 'é' * 900)}&limit=1"
+    answer = tenant.server.get(path, tenant.token())
+    assert (answer.status, answer.header("link")) == (200, None)
+    following = tenant.server.get(f"{path}&after={answer.json['next']}", tenant.token())
+    assert following.json["data"][0]["action"] == "a1"
+
+
+@pytest.mark.parametrize("start", ["\U0010ffff", "\ud7ff", "a\U0010ffff", "é"])
+def test_a_beginning_may_be_of_any_character(tenant: Tenant, start: str) -> None:
+    """Also of the last ones that there are."""
+    (there,) = record(tenant, action(target_id=f"{start}b"))
+    assert found(tenant, q=f'target:"{start}"*') == [there]
+
+
+def test_a_search_may_be_as_deep_as_the_language_lets_it(tenant: Tenant) -> None:
+    """Twenty levels of all that can be in each other."""
+    (there,) = record(tenant, action(type="tag"))
+    q = "type:tag"
+    for level in range(6):
+        q = f"(action:x{level} OR -(-{q} OR action:y{level}))" if level % 2 else f"(-action:z{level} ({q}))"
+    assert found(tenant, q=q) == [there]
 
 
 def cursor_of(tenant: Tenant) -> str:
@@ -373,7 +413,7 @@ def test_an_export_is_what_search_finds_and_leaves_an_action(tenant: Tenant) -> 
     left = [json.loads(entry.record) for entry in tenant.log(size)]
     assert [one.get("action") for one in left] == [None, "export"]
     assert (left[1]["type"], left[1]["user_id"]) == ("export", tenant.user().id)
-    assert {"type": "pipeline", "action": "update"}.items() <= left[1]["metadata"].items()
+    assert left[1]["metadata"]["selection"] == {"type": "pipeline", "action": "update"}
     packed = tenant.server.get(f"{EXPORT}?{query}&compression=gzip", tenant.token())
     assert gzip.decompress(packed.body) == lines.body
     table = tenant.server.get(f"{EXPORT}?{query}&format=csv", tenant.token())

@@ -4,11 +4,13 @@ import csv
 import gzip
 import io
 import json
+import re
 import signal
 
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 import zstandard
+from tests.acceptance.running import eventually
 from tests.cli.running import ACCOUNT, Whodid, action, token_use
 
 DAYS = ("2021-07-29", "2021-07-30", "2021-07-31")
@@ -22,6 +24,11 @@ def _fill(acme: Whodid) -> None:
 
 def _without_exports(lines: list[str]) -> list[str]:
     return [line for line in lines if json.loads(line).get("type") != "export"]
+
+
+def _bare(lines: list[str]) -> list[str]:
+    """Without the numbers, which are those of each log's own."""
+    return [re.sub(r'^\{"seq":\d+,', "{", line) for line in lines]
 
 
 def _ids(lines: list[str]) -> list[int]:
@@ -59,7 +66,7 @@ def test_an_export_imported_elsewhere_exports_the_same_bytes(acme: Whodid, other
     exported = (acme.folder / "all.ndjson").read_text().splitlines()
     other("import", "--account", ACCOUNT, "all.ndjson")
     imported = [line for line in other.exported() if line not in own]
-    assert _without_exports(imported) == _without_exports(exported)
+    assert _bare(_without_exports(imported)) == _bare(_without_exports(exported))
     assert len(_without_exports(exported)) == 6
 
 
@@ -70,8 +77,8 @@ def test_an_export_is_recorded_before_it_is_made(acme: Whodid) -> None:
     everything = [json.loads(line) for line in acme.exported()]
     first, second = [record for record in everything if record.get("type") == "export"]
     assert first["action"] == second["action"] == "export"
-    assert first["metadata"]["from"] == DAYS[0]
-    assert first["metadata"]["kind"] == "action"
+    assert first["metadata"]["selection"] == {"from": DAYS[0], "kind": "action"}
+    assert first["metadata"]["via"] == "command line"
     assert everything[-1] == second
 
 
@@ -128,8 +135,8 @@ def test_a_file_is_of_the_format_that_its_name_says(acme: Whodid) -> None:
     rows = pq.read_table(acme.folder / "all.parquet").to_pylist()
     assert [row["_id"] for row in rows] == [json.loads(line)["_id"] for line in records.splitlines()]
     assert [line.split(",")[2] for line in lines[1:]] == [row["_id"] for row in rows]
-    told = [record["metadata"].get("format") for record in map(json.loads, acme.exported()) if _is_export(record)]
-    assert told == ["csv", None, "parquet", None, None]
+    left = [record["metadata"] for record in map(json.loads, acme.exported()) if _is_export(record)]
+    assert [told["selection"].get("format") for told in left] == ["csv", None, "parquet", None, None]
 
 
 def _is_export(record: dict[str, object]) -> bool:
@@ -175,6 +182,77 @@ def test_what_does_not_go_together_is_refused(acme: Whodid, options: tuple[str, 
     assert not any(_is_export(json.loads(line)) for line in acme.exported()[:-1])
 
 
+def test_bounds_have_two_names(acme: Whodid) -> None:
+    """Those of a search, and those that they were called first; a search takes both as well."""
+    _fill(acme)
+    assert _ids(acme.exported("--since", DAYS[1], "--until", DAYS[2])) == [2, 9]
+    for names in (("--since", "--until"), ("--from", "--to")):
+        found = acme("search", "--account", ACCOUNT, "--json", names[0], DAYS[1], names[1], DAYS[2]).out
+        assert _ids(found.splitlines()) == [9, 2]
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_an_export_goes_on_after_a_record(acme: Whodid, form: str) -> None:
+    """By its number, in the order of time; what is written then makes the rest of the file."""
+    _fill(acme)
+    given = ("export", "--account", ACCOUNT, "--until", DAYS[2], "--format", form)
+    whole = acme(*given).out
+    lines = whole.splitlines(keepends=True)[form == "csv" :]
+    for at, more in ((1, ()), (1, ("--q", "-type:nothing")), (len(lines) - 1, ())):
+        seq = json.loads(lines[at])["seq"] if form == "ndjson" else lines[at].partition(",")[0]
+        assert acme(*given, *more, "--after", str(seq)).out == "".join(lines[at + 1 :])
+    assert "has none with 999" in acme(*given, "--after", "999", status=1).err
+    assert "must be the number of a record" in acme(*given, "--after", "-1", status=2).err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--format", "parquet"), "--after is for ndjson and csv"),
+        (("--format", "csv", "--bom"), "--bom is for the beginning of a file"),
+        (("--evidence", "x.gz"), "--after and --evidence exclude each other"),
+    ],
+)
+def test_what_can_not_be_gone_on_with_is_refused(acme: Whodid, options: tuple[str, ...], told: str) -> None:
+    """And said why."""
+    assert told in acme("export", "--account", ACCOUNT, "--after", "0", *options, status=2).err
+
+
+def test_a_name_that_says_something_else_is_refused(acme: Whodid) -> None:
+    """And what is possible is said; whoever means it says the format and the compression."""
+    told = acme("export", "--account", ACCOUNT, "--output", "x.csv.bz2", status=2).err
+    assert "may end with .ndjson, .jsonl, .csv, .parquet, and .gz or .zst after that" in told
+    acme("export", "--account", ACCOUNT, "--format", "csv", "--compression", "none", "--output", "x.csv.bz2")
+    assert (acme.folder / "x.csv.bz2").read_bytes().startswith(b"seq,kind")
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_an_export_that_is_stopped_keeps_what_it_has(acme: Whodid, form: str) -> None:
+    """Whole records, and it says how to go on: the rest behind them makes the file."""
+    records = [action(number, reason="x\ny" * 300) for number in range(1, 6001)]
+    acme("import", "--account", ACCOUNT, acme.write("records.ndjson", records))
+    part, given = acme.folder / f"all.{form}.part", ("export", "--account", ACCOUNT, "--until", "2021-08-01")
+    with acme.running(*given, "--output", f"all.{form}") as process:
+        eventually("something is written", lambda: part.exists() and part.stat().st_size)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+    told = re.search(rf"all\.{form}\.part has all records up to number (\d+); to go on, .*--after (\d+)", err.decode())
+    assert told is not None, err
+    rest = acme(*given, "--format", form, "--after", told[2]).out
+    assert rest
+    assert part.read_bytes().decode() + rest == acme(*given, "--format", form).out
+
+
+def test_what_a_killed_export_left_is_in_nobodys_way(acme: Whodid) -> None:
+    """The next one of the name begins it anew."""
+    acme.write("all.ndjson.part", b"cut o")
+    told = acme("export", "--account", ACCOUNT, "--output", "all.ndjson")
+    assert (acme.folder / "all.ndjson").read_bytes().count(b"\n") == 3
+    assert "exported 3 records" in told.err
+    assert not (acme.folder / "all.ndjson.part").exists()
+
+
 def test_a_search_is_exported(acme: Whodid) -> None:
     """Within the window and the kind that are given besides; the log tells what was searched for."""
     _fill(acme)
@@ -185,4 +263,4 @@ def test_a_search_is_exported(acme: Whodid) -> None:
     assert _ids(acme.exported("--q", f"created:<{DAYS[2]} action:update", "--from", DAYS[1])) == [2]
     assert _ids(acme.exported("--q", f"created:<{DAYS[1]}", "--from", DAYS[1])) == []
     last = json.loads(acme.exported()[-2])
-    assert (last["metadata"]["q"], last["metadata"]["from"]) == (f"created:<{DAYS[1]}", DAYS[1])
+    assert last["metadata"]["selection"] == {"q": f"created:<{DAYS[1]}", "from": DAYS[1]}

@@ -41,7 +41,7 @@ def test_all_of_the_log_is_in_it_and_the_action_that_tells_of_it_too(filled: Who
     root = append(Frontier(), leaves)[0].root()
     assert head["checkpoint"].split("\n")[1:3] == ["33", _base64(root)]
     last = json.loads(entries[-1]["record"])
-    assert (last["type"], last["action"], last["metadata"]["evidence"]) == ("export", "export", True)
+    assert (last["type"], last["action"], last["metadata"]["selection"]["evidence"]) == ("export", "export", True)
 
 
 @pytest.mark.parametrize(("first", "end"), [(0, 1), (1, 2), (5, 17), (17, 32), (32, 32), (0, 0), (3, 3)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.running import Running, Tenant, tenant_of
 from tests.cli.running import ACCOUNT, Finished, Whodid
+from tests.client.misbehaving import between, cut_after, refuse
 
 pytestmark = pytest.mark.on_sqlite_only("a server's store is nothing to who calls it")
 
@@ -56,7 +57,45 @@ def test_a_refused_export_leaves_no_file(tenant: Tenant) -> None:
 
 
 def test_what_a_server_does_not_make_is_refused(tenant: Tenant) -> None:
-    """Evidence is made where the store is; a mark for spreadsheets as well."""
+    """Evidence is made where the store is; and what is packed there can't be changed here."""
     assert "--evidence is for a store" in export(tenant, "--evidence", status=2).err
-    assert "--bom is for a store" in export(tenant, "--format", "csv", "--bom", status=2).err
+    for option in (("--bom",), ("--after", "1")):
+        told = export(tenant, "--output", "out.csv.gz", *option, status=2).err
+        assert f"{option[0]} is for a CSV that is not packed" in told
     assert "--url goes with neither" in export(tenant, "--account", ACCOUNT, status=2).err
+
+
+def test_a_csv_for_spreadsheets_has_a_mark(tenant: Tenant) -> None:
+    """As that of a store; and how many records it has is said."""
+    told = export(tenant, "--q", "type:task", "--bom", "--output", "out.csv")
+    assert (tenant.server.folder / "out.csv").read_bytes().startswith(b"\xef\xbb\xbfseq,kind")
+    assert told.err == "exported 5 records to out.csv\n"
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_server_and_store_write_the_same(tenant: Tenant, form: str) -> None:
+    """Byte for byte; and both go on alike."""
+    of_server = export(tenant, "--q", "type:task", "--format", form).out
+    whodid = Whodid(tenant.server.folder, tenant.server.url)
+    assert whodid("export", "--account", ACCOUNT, "--q", "type:task", "--format", form).out == of_server
+    seq = next(entry.seq for entry in tenant.log() if b'"t2"' in entry.record)
+    rest = export(tenant, "--q", "type:task", "--format", form, "--after", str(seq)).out
+    assert [len(text.splitlines()) for text in (of_server, rest)] == [5 + (form == "csv"), 2]
+    assert of_server.endswith(rest)
+
+
+def test_an_export_that_breaks_off_keeps_what_it_has(tenant: Tenant) -> None:
+    """Once the server has answered nothing more for its time; it says how to go on, and that it tried again."""
+    whole = export(tenant, "--q", "type:task").out
+    gone = [refuse(500, "internal")] * 2
+    with between(cut_after(700), *gone, port=tenant.server.port) as server:
+        whodid = Whodid(tenant.server.folder)
+        given = ("export", "--url", server.url, "--q", "type:task", "--output")
+        told = whodid(*given, "out.ndjson", status=1, WHODID_TOKEN=tenant.token()).err
+        to_output = whodid(*given, "-", status=1, WHODID_TOKEN=tenant.token())
+    part = (tenant.server.folder / "out.ndjson.part").read_text()
+    last = json.loads(part.splitlines()[-1])["seq"]
+    assert f"out.ndjson.part has all records up to number {last}; to go on, " in told
+    assert part + export(tenant, "--q", "type:task", "--after", str(last)).out == whole
+    assert not (tenant.server.folder / "out.ndjson").exists()
+    assert to_output.out == ""

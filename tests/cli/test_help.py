@@ -1,7 +1,13 @@
 """Help, version and wrong command lines."""
 
+import shlex
+from collections.abc import Iterator
+
 import pytest
+from cyclopts import App
 from tests.cli.running import Whodid
+
+from whodid.cli.app import app, run
 
 pytestmark = pytest.mark.on_sqlite_only("a command line is read before any store is opened")
 
@@ -18,9 +24,9 @@ WRONG = {
     "user add --account a --email e --role user --age 7": "Unknown option",
     "token create --account a --email e --name n --scope everything": "security-logs",
     "token create --account a --email e --name n --scope api --expires soon": "--expires must be",
-    "export --account a --from yesterday": "--from must be",
-    "export --account a --from 2021-02-30": "--from must be",
-    "export --account a --from 2021-07-30 --to 2021-07-29": "--from must be before --to",
+    "export --account a --from yesterday": "--since must be",
+    "export --account a --since 2021-02-30": "--since must be",
+    "export --account a --since 2021-07-30 --to 2021-07-29": "--since must be before --until",
     "export --account a --kind everything": "action",
     "import --account a": "FILE",
     "import --account a --nope": "--nope",
@@ -64,3 +70,52 @@ def test_every_setting_is_a_flag_of_serve(whodid: Whodid) -> None:
 
     shown = whodid("serve", "--help").out
     assert [field.name for field in fields(Settings) if f"--{field.name.replace('_', '-')} " not in shown] == []
+
+
+def commands_of(part: App, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """All that has a help of its own, each as its words."""
+    yield before
+    for name in part:
+        if not name.startswith("-"):
+            yield from commands_of(part[name], (*before, name))
+
+
+def examples_of(shown: str) -> Iterator[str]:
+    """The command lines of a help's example; those that go on are joined."""
+    lines = iter(shown.partition("Example:\n")[2].splitlines())
+    for line in lines:
+        if not line.startswith("    "):
+            continue
+        whole = line.strip()
+        while whole.endswith("\\"):
+            whole = whole[:-1] + next(lines).strip()
+        assert next(lines, "") == "", f"the line after this one belongs to it: {line}"
+        yield whole
+
+
+@pytest.mark.parametrize("command", list(commands_of(app)), ids=" ".join)
+def test_each_example_can_be_copied(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a terminal of 80 columns, as it stands: it is whole, and a command line that is taken."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*command, "--help"]) == 0
+    examples = list(examples_of(capsys.readouterr().out))
+    assert examples
+    for example in examples:
+        words = shlex.shlex(example, posix=True, punctuation_chars="|>")
+        words.whitespace_split = True
+        calls: list[list[str]] = [[]]
+        for word in words:
+            if word == "|":
+                calls.append([])
+            else:
+                calls[-1].append(word)
+        for call in calls:
+            if call == ["createdb", "whodid"]:
+                continue
+            assert call[0] == "whodid"
+            until = next((at for at, word in enumerate(call) if set(word) == {">"}), None)
+            arguments = call[1:until]
+            if "COMMAND" not in arguments:
+                app.parse_args(arguments, exit_on_error=False, print_error=False)

@@ -15,7 +15,9 @@ def test_records_are_kept_as_they_are(acme: Whodid) -> None:
     records = [action(1, updatedAt="2021-08-01T00:00:00.000Z"), token_use(2), action(3, target_name="x")]
     done = acme(*IMPORT, acme.write("records.ndjson", records))
     assert done.out == "imported 3, 0 were there already\n"
-    assert _exported(acme) == records
+    exported = _exported(acme)
+    assert [list(one) for one in exported] == [["seq", *one] for one in records]
+    assert [one | {"seq": at} for at, one in enumerate(records, 2)] == exported
 
 
 def test_an_import_repeated_stores_nothing_twice(acme: Whodid) -> None:

@@ -289,5 +289,5 @@ def test_its_help_has_an_example(whodid: Whodid) -> None:
     """Something to copy, and that it may run beside a server."""
     shown = " ".join(whodid("migrate-store", "--help").out.split())
     assert "Example: whodid db init" in shown
-    assert "whodid migrate-store --from sqlite:///data/whodid.db --to" in shown
+    assert "whodid migrate-store --from sqlite:///data/whodid.db \\ --to" in shown
     assert "may be served meanwhile" in shown

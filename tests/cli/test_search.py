@@ -77,6 +77,16 @@ def test_a_mistake_says_where_it_is(filled: Whodid) -> None:
     assert "no option --sicne" in search(filled, "--sicne=7d", status=2).err
 
 
+@pytest.mark.parametrize("words", ["type:pipeline -outcome:success", "type:pipeline user:ann", "ann -bob"])
+def test_a_search_text_without_quotes_is_told_so(whodid: Whodid, words: str) -> None:
+    """Its words are not options, and it is one argument."""
+    for command in ("search", "tail"):
+        told = whodid(command, *words.split(), "--account", ACCOUNT, status=2).err
+        assert "put the search into one pair of quotation marks" in told
+    told = whodid("search", "--account", ACCOUNT, "ann", "--sicne", "7d", status=2).err
+    assert "quotation marks" not in told
+
+
 def test_no_record_is_obeyed_by_the_terminal(filled: Whodid) -> None:
     """Whoever wrote it."""
     for more in ((), ("--json",)):
@@ -94,12 +104,24 @@ def test_colours_are_for_terminals(filled: Whodid) -> None:
     assert ESCAPE not in on_terminal(filled, arguments)
 
 
-def on_terminal(whodid: Whodid, arguments: list[str], **environ: str) -> str:
-    """What a command writes on a terminal."""
+def test_a_terminal_is_told_what_is_not_shown(filled: Whodid) -> None:
+    """That there are more, or that there is nothing; scripts are told neither."""
+    arguments = ["search", "--account", ACCOUNT, "type:policy"]
+    more = "there are more: --limit 0 shows all"
+    assert more in on_terminal(filled, [*arguments, "--limit", "2"], errors=True)
+    assert more not in on_terminal(filled, [*arguments, "--limit", "3"], errors=True)
+    assert on_terminal(filled, [*arguments, "--limit", "2", "--json"]).count("\n") == 2
+    assert on_terminal(filled, [*arguments[:3], "type:nothing"], errors=True) == "nothing found\r\n"
+    assert search(filled, "type:nothing").err == search(filled, "--limit", "1").err == ""
+
+
+def on_terminal(whodid: Whodid, arguments: list[str], *, errors: bool = False, **environ: str) -> str:
+    """What a command writes on a terminal; with what it says beside, if asked for."""
     ours, theirs = pty.openpty()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WHODID_", "NO_COLOR"))}
     with subprocess.Popen(
         [sys.executable, "-m", "whodid", *arguments], stdin=subprocess.DEVNULL, stdout=theirs, cwd=whodid.folder,
+        stderr=theirs if errors else None,
         env={**kept, "WHODID_STORE": whodid.url, **environ},
     ) as process:  # fmt: skip
         os.close(theirs)

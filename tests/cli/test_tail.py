@@ -11,6 +11,7 @@ from subprocess import Popen
 import pytest
 from tests.acceptance.running import Running, Tenant, tenant_of
 from tests.cli.running import ACCOUNT, Whodid, action
+from tests.client.misbehaving import Handler, between, pass_on
 
 _files = itertools.count(1)
 
@@ -115,7 +116,7 @@ def test_a_server_is_followed_alike(server: Running) -> None:
 
 @pytest.mark.on_sqlite_only("a server's store is nothing to who calls it")
 def test_a_server_that_was_started_anew_is_followed_on(tmp_path: Path, store_url: str) -> None:
-    """Nothing is missed and nothing comes twice."""
+    """Nothing is missed and nothing comes twice; that it was gone is said, and that it is back."""
     with Running(tmp_path, store_url) as first, tenant_of(first, ACCOUNT) as tenant:
         post(tenant, "t0")
         token = tenant.token()
@@ -126,4 +127,33 @@ def test_a_server_that_was_started_anew_is_followed_on(tmp_path: Path, store_url
                 event = {"user_id": "0" * 24, "type": "task", "action": "create", "target_id": "t1"}
                 assert second.post("/api/v1/logs/user/actions", token, event).status == 201
                 assert next_target(process) == "t1"
-                end(process)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == (b"", 130)
+    gone, back = err.decode().splitlines()
+    assert gone.endswith("; trying again")
+    assert back == f"whodid: http://127.0.0.1:{first.port} answers again"
+
+
+@pytest.mark.on_sqlite_only("a server's store is nothing to who calls it")
+def test_a_server_shows_as_many_as_were_asked_for(server: Running) -> None:
+    """The command's own calls push none of them out, nor do records that come meanwhile."""
+    with tenant_of(server) as tenant:
+        for n in range(3):
+            post(tenant, f"t{n}")
+        size = tenant.size()
+
+        def meanwhile(handler: Handler) -> None:
+            for _ in range(30):
+                post(tenant, "late")
+            pass_on(handler)
+
+        for count, doings in ((1, []), (2, []), (size, []), (3, [pass_on, meanwhile])):
+            with between(*doings, port=server.port) as there:
+                before = tenant.size()
+                whodid = Whodid(server.folder)
+                out = whodid(
+                    "tail", "-n", str(count), "--json", WHODID_URL=there.url, WHODID_TOKEN=tenant.token()
+                ).out  # fmt: skip
+            seqs = [json.loads(line)["seq"] for line in out.splitlines()]
+            assert seqs == list(range(before - count, before))

@@ -1,11 +1,13 @@
 """Evidence with the client: what is proven passes, and what was forged does not, whoever forged it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.acceptance.proving import record as record_action
 from tests.acceptance.running import Tenant
+from tests.cli.running import Whodid
 from tests.client.conftest import url_of
 from tests.client.driving import Clients
 from tests.client.misbehaving import Doing, Handler, between, refuse, say
@@ -89,6 +91,23 @@ def test_another_key_or_a_missing_witness_proves_nothing(client: Client, tenant:
         client.verify_growth(None, key=other)
     with pytest.raises(InvalidEvidence, match="not a witness's"):
         client.verify_record(record_id, key=key, witnesses=[key])
+
+
+def test_keys_are_taken_as_they_are_handed_out(client: Client, tenant: Tenant, tmp_path: Path) -> None:
+    """Alone, in a list, in the table that ``key show`` prints; and that table's file. As ``whodid verify`` does."""
+    record_id = record_action(tenant)
+    whodid = Whodid(tenant.server.folder, tenant.server.url)
+    file, text = tmp_path / "acme.key", whodid("key", "show").out
+    file.write_text(text)
+    keys = [one["verifier_key"] for one in whodid("key", "show", "--account", tenant.name, "--json").json]
+    for key in (text, file, [file], keys, f"# of ann\n{keys[0]}\n"):
+        assert client.verify_record(record_id, key=key).record["_id"] == record_id
+    for key, words in ((tmp_path / "gone", "can't read .*gone"), ("acme.key", "a file is given as a Path")):
+        with pytest.raises((InvalidParameter, InvalidEvidence), match=words):
+            client.verify_record(record_id, key=key)
+    file.write_bytes(b"\xff")
+    with pytest.raises(InvalidEvidence, match=r"no verifier key in the file .*acme\.key"):
+        client.verify_growth(None, key=file)
 
 
 def test_a_record_that_is_not_there_is_not_proven(client: Client, key: str) -> None:

@@ -22,7 +22,7 @@ from whodid import Client
 from whodid.client import ApiError, InvalidAnswer, NoAnswer
 from whodid.client.calls import Broken
 from whodid.client.downloads import Download
-from whodid.client.retrying import Patience
+from whodid.client.retrying import Patience, log_trouble
 from whodid.errors import InvalidParameter
 
 COUNT = 300
@@ -54,7 +54,7 @@ def test_an_export_is_a_file(clients: Clients, filled: Tenant, tmp_path: Path, f
     told = clients(url_of(filled), filled.token()).export(file, format=form, **TASKS)
     text = file.read_bytes().decode()
     assert targets(text, form) == ALL
-    assert told.size_bytes == len(text.encode())
+    assert (told.size_bytes, told.records) == (len(text.encode()), COUNT)
     assert told.last_seq == max(entry.seq for entry in filled.log() if b'"t299"' in entry.record)
     assert file.stat().st_mode & 0o777 == 0o600
 
@@ -69,7 +69,7 @@ def test_an_export_goes_on_where_it_broke(clients: Clients, filled: Tenant, form
         told = clients(server.url, filled.token()).export(pieced, format=form, **TASKS)
     assert pieced.getvalue() == whole.getvalue()
     assert targets(pieced.getvalue().decode(), form) == ALL
-    assert told.size_bytes == len(whole.getvalue())
+    assert (told.size_bytes, told.records) == (len(whole.getvalue()), COUNT)
     assert len(server.asked) == 6
 
 
@@ -82,6 +82,45 @@ def test_an_export_that_keeps_breaking_is_given_up(clients: Clients, filled: Ten
         clients(server.url, filled.token(), attempts=3).export(tmp_path / "out")
     assert len(server.asked) == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_without_an_end_is_given_up_in_time(clients: Clients, filled: Tenant) -> None:
+    """As any call: when it has not come on for so long."""
+    with (
+        between(*[cut_after(20)] * 99, port=filled.server.port) as server,
+        pytest.raises(NoAnswer, match="times in a row"),
+    ):
+        clients(server.url, filled.token(), deadline_seconds=60).export(io.BytesIO())
+    assert 30 < sum(clients.pauses) <= 60
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_an_export_that_was_given_up_can_be_gone_on_with(clients: Clients, filled: Tenant, form: Any) -> None:
+    """The error tells how far it came; what is written after that completes the file."""
+    whole, pieced = io.BytesIO(), io.BytesIO()
+    clients(url_of(filled), filled.token()).export(whole, format=form, **TASKS)
+    with between(cut_after(20_000), hang_up, port=filled.server.port) as server:
+        client = clients(server.url, filled.token(), attempts=1)
+        with pytest.raises(NoAnswer) as broken:
+            client.export(pieced, format=form, **TASKS)
+        told = broken.value.exported
+        assert told is not None
+        assert told.records is not None
+        assert told.size_bytes == len(pieced.getvalue())
+        client = clients(url_of(filled), filled.token())
+        rest = client.export(pieced, format=form, after=told.last_seq, header=form != "csv", **TASKS)
+    assert pieced.getvalue() == whole.getvalue()
+    assert rest.records is not None
+    assert told.records + rest.records == COUNT
+    assert 0 < told.records < COUNT
+
+
+def test_only_what_has_a_header_can_be_had_without_one(client: Client) -> None:
+    """A CSV, and not in a packed file."""
+    for more in ({"format": "ndjson"}, {"format": "csv", "compression": "gzip"}):
+        given: Any = more
+        with pytest.raises(InvalidParameter, match="header=False is for CSV"):
+            client.export(io.BytesIO(), header=False, **given)
 
 
 def test_what_is_packed_is_not_gone_on_with(clients: Clients, filled: Tenant, tmp_path: Path) -> None:
@@ -159,7 +198,12 @@ def test_pieces_and_breaks_leave_no_trace(
 ) -> None:
     """What is handed on is the file, byte for byte; and what was handed on at any break ends with a record."""
     patience = Patience(
-        attempts=99, deadline_seconds=1, monotonic=lambda: 0, clock=lambda: NOW_MS, random=random.Random(1)
+        attempts=99,
+        deadline_seconds=9e9,
+        monotonic=lambda: 0,
+        clock=lambda: NOW_MS,
+        random=random.Random(1),
+        tell=log_trouble,
     )
     download = Download(patience, "http://a.example", (), form, packed=False, after=None)
     got = b""
@@ -177,7 +221,9 @@ def test_pieces_and_breaks_leave_no_trace(
         if size is not None:
             list(download.break_off(Broken("x")))
     assert got == made(form, texts, -1)
-    assert download.end().last_seq == (len(texts) - 1 if texts else None)
+    told = download.end()
+    assert told.last_seq == (len(texts) - 1 if texts else None)
+    assert told.records == len(texts)
 
 
 def _answer() -> Any:

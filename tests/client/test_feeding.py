@@ -9,12 +9,13 @@ from tests.acceptance.running import ACTIONS, Tenant
 from tests.building import action
 from tests.client.conftest import url_of
 from tests.client.driving import Clients
-from tests.client.misbehaving import between, hang_up, lose_the_answer, say
+from tests.client.misbehaving import Doing, between, hang_up, lose_the_answer, refuse, say
 
 from whodid import Client
 from whodid.client import ApiError, InvalidAnswer
 from whodid.client.calls import Call
 from whodid.client.position import read_position
+from whodid.client.retrying import LONGEST_PAUSE_SECONDS
 from whodid.client.sending import Sender
 from whodid.errors import InvalidParameter
 
@@ -94,6 +95,25 @@ def test_a_feed_follows_what_comes(client: Client, tenant: Tenant) -> None:
         assert next(feed)["target_id"] == f"t{n}"
 
 
+@pytest.mark.parametrize("trouble", [hang_up, say(429), say(502), say(503, retry_after="3"), say(504)])
+def test_what_follows_is_not_ended_by_trouble(clients: Clients, tenant: Tenant, trouble: Doing) -> None:
+    """However long it takes, and whatever limits there are for other calls."""
+    fill(tenant, 1)
+    with between(*[trouble] * 60, port=tenant.server.port) as server:
+        client = clients(server.url, tenant.token(), deadline_seconds=5, attempts=2)
+        assert next(client.feed(type="task"))["target_id"] == "t0"
+    assert sum(clients.pauses) > 100
+    assert max(clients.pauses) <= 3 + LONGEST_PAUSE_SECONDS
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 410])
+def test_what_follows_is_ended_by_a_refusal(clients: Clients, status: int) -> None:
+    """It would be the same the next time."""
+    with between(refuse(status, "some_code")) as server, pytest.raises(ApiError):
+        next(clients(server.url).feed())
+    assert len(server.asked) == 1
+
+
 def test_a_filtered_feed_ends_where_the_log_does(client: Client, tenant: Tenant, cursor_file: Path) -> None:
     """Also where nothing is found; and what was passed over is not looked at again."""
     fill(tenant, 20)
@@ -123,6 +143,7 @@ def test_a_cursor_of_another_account_is_refused(clients: Clients, tenant: Tenant
     with pytest.raises(ApiError) as told:
         next(client.feed(cursor_file=cursor_file))
     assert told.value.code == "invalid_cursor"
+    assert f"the cursor is that of the file {cursor_file}" in told.value.message
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"\xff\n", b"x" * 500, b"a;b"])
@@ -132,6 +153,13 @@ def test_a_file_that_holds_no_cursor_is_refused(clients: Clients, cursor_file: P
     with between() as server, pytest.raises(InvalidParameter, match="holds no cursor"):
         next(clients(server.url).feed(cursor_file=cursor_file))
     assert server.asked == []
+
+
+def test_a_file_of_another_kind_is_named(client: Client, cursor_file: Path) -> None:
+    """Also where only the server can tell that it holds no cursor."""
+    cursor_file.write_text("hello")
+    with pytest.raises(ApiError, match=f"that of the file {cursor_file}: to begin anew, remove it"):
+        next(client.feed(cursor_file=cursor_file))
 
 
 def test_a_file_that_can_not_be_kept_is_an_error(client: Client, tenant: Tenant, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_the_examples_run(store_url: str, tmp_path: Path, monkeypatch: pytest.Mo
         tenant.add_user("ann@acme.example")
         Path("ann.token").write_text(tenant.token() + "\n")
         whodid = Whodid(tmp_path, server.url)
-        Path("acme.key").write_text(whodid("key", "show", "--json").json[0]["verifier_key"])
+        Path("acme.key").write_text(whodid("key", "show").out)
         url = f"http://127.0.0.1:{server.port}"
         for block in blocks("python"):
             program = compile(block.replace(URL, url), "client.md", "exec")

@@ -177,3 +177,16 @@ def test_a_forked_process_makes_other_ids() -> None:
     ours = ids.make(NOW_MS)
     assert ID(theirs)
     assert theirs[-6:] != ours[-6:]
+
+
+def test_an_event_in_the_wrong_place_is_told_what_is_right(clients: Clients) -> None:
+    """One alone is named arguments, many are a list of dicts."""
+    given: Any = event()
+    with between() as server:
+        client: Any = clients(server.url)
+        with pytest.raises(TypeError, match=r"record_action\(\*\*event\), or record_actions\(\[event\]\)"):
+            client.record_action(given)
+        for wrong in (given, "text", [5]):
+            with pytest.raises(InvalidParameter, match=r"an event must be a dict, not .*\[event\]"):
+                client.record_actions(wrong)
+    assert server.asked == []

@@ -19,7 +19,7 @@ from tests.verify.test_log import certificate
 from whodid import Client
 from whodid.client import ApiError, InvalidAnswer, NoAnswer
 from whodid.client.calls import Answer
-from whodid.client.retrying import LONGEST_ASKED_SECONDS, LONGEST_PAUSE_SECONDS, Patience
+from whodid.client.retrying import LONGEST_ASKED_SECONDS, LONGEST_PAUSE_SECONDS, Patience, log_trouble
 from whodid.errors import Fault, InvalidParameter
 
 ME = say(200, {"account": "org-acme-acc0", "user": {}, "token": {}}, content_type="application/json")
@@ -75,6 +75,30 @@ def test_where_nobody_answers_that_is_the_error(clients: Clients) -> None:
     assert len(clients.pauses) == 3
 
 
+def test_a_call_is_tried_for_as_long_as_it_has_time(clients: Clients) -> None:
+    """However often that is: a server that is started anew is back long before."""
+    with between(*[hang_up] * 99) as server, pytest.raises(NoAnswer):
+        clients(server.url).me()
+    assert 105 < sum(clients.pauses) <= 120
+    assert len(server.asked) > 8
+
+
+def test_trouble_is_told_once_and_its_end_too(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+    """To the program's logs, or to whom it says."""
+    with between(hang_up, say(503), hang_up, ME, ME) as server:
+        client = clients(server.url)
+        client.me()
+        client.me()
+    told = [record.getMessage() for record in caplog.records if record.name == "whodid.client"]
+    assert [line.partition(": ")[0] for line in told] == [f"no answer from {server.url}", f"{server.url} answers again"]
+    assert told[0].endswith("; trying again")
+    lines: list[str] = []
+    with between(say(502), ME) as server:
+        clients(server.url, tell=lines.append).me()
+    assert lines[0] == f"{server.url} is too busy, or is not reached (502); trying again"
+    assert len(lines) == 2
+
+
 def test_the_time_has_an_end_too(clients: Clients) -> None:
     """No pause is begun that would end after the deadline."""
     with between(*[say(503, retry_after="50")] * 10) as server, pytest.raises(ApiError):
@@ -102,7 +126,12 @@ def test_the_server_says_how_long_to_wait(clients: Clients, clock: ManualClock) 
 def test_pauses_are_random_and_bounded(attempt: int, asked: str, seed: int) -> None:
     """Whatever the server says, and however often it did."""
     patience = Patience(
-        attempts=5, deadline_seconds=9, monotonic=lambda: 0, clock=lambda: NOW_MS, random=random.Random(seed)
+        attempts=5,
+        deadline_seconds=9,
+        monotonic=lambda: 0,
+        clock=lambda: NOW_MS,
+        random=random.Random(seed),
+        tell=log_trouble,
     )
     pause = patience.pause(Answer(503, {"retry-after": asked}), attempt).seconds
     assert 0 <= pause <= LONGEST_ASKED_SECONDS + LONGEST_PAUSE_SECONDS

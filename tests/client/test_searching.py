@@ -95,6 +95,17 @@ def test_what_can_not_be_meant_is_refused(clients: Clients, filters: Filters) ->
     assert server.asked == []
 
 
+def test_a_filter_that_there_is_not_is_refused_at_the_call(clients: Clients) -> None:
+    """Where the program says it, not where it looks at what was found."""
+    wrong: Any = {"typ": "task"}
+    with between() as server:
+        client = clients(server.url)
+        for call in (client.search, client.feed, client.feed_pages):
+            with pytest.raises(InvalidParameter, match="there is no filter typ; there are kind, type, action"):
+                call(**wrong)
+    assert server.asked == []
+
+
 def test_a_mistake_in_a_search_is_told_as_the_server_tells_it(client: Client) -> None:
     """With the place."""
     with pytest.raises(ApiError, match="character 1") as told:

@@ -2,13 +2,11 @@
 
 import io
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from tests.building import NOW_MS, add_account, append, event_at
 
 from whodid.conditions import Is
-from whodid.exporting import Piece, by_search, by_time, export, named, open_format, pieces
+from whodid.exporting import Piece, by_search, by_time, export, open_format, pieces
 from whodid.records import Kind
 from whodid.store.base import AFTER_ALL, Account, Position, Search, Store
 
@@ -69,22 +67,3 @@ async def test_what_is_ready_is_written_as_it_is() -> None:
     out = io.BytesIO()
     assert await export(ready(), out, lambda _: None) == 3
     assert out.getvalue() == b"abc"
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("all.ndjson", ("ndjson", None)),
-        ("all.jsonl.gz", ("ndjson", "gzip")),
-        ("/tmp/a.b/ALL.CSV.ZST", ("csv", "zstd")),
-        ("all.parquet", ("parquet", None)),
-        ("all.gz", (None, "gzip")),
-        ("all", (None, None)),
-        (".csv", (None, None)),
-        ("csv", (None, None)),
-        ("all.csv.txt", (None, None)),
-    ],
-)
-def test_names_say_formats(name: str, told: tuple[str | None, str | None]) -> None:
-    """By their endings; what is not said is not guessed."""
-    assert named(Path(name)) == told

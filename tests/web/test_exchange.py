@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from whodid.errors import InconsistentLog, InvalidSetting, NotFound, WhodidError
+from whodid.errors import InconsistentLog, InvalidSetting, NotFound, StoreUnavailable, Unauthenticated, WhodidError
 from whodid.metrics import Metrics
 from whodid.tokens import PREFIX
 from whodid.web.exchange import Exchange, Exchanges
+from whodid.web.streaming import ABORT
 
 SECRET = "aB3" * 15 + "x"
 TOKEN = PREFIX + SECRET
@@ -118,3 +119,31 @@ def test_an_error_is_never_kept(error: Exception) -> None:
     """What is not there now may be there in a second."""
     _, headers, _ = answered(error)
     assert [value for name, value in headers if name == b"cache-control"] == [b"no-store"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(StoreUnavailable("x"), 503), (Unauthenticated(), 401), (ZeroDivisionError(), 500)]
+)
+def test_an_answer_that_fails_after_it_began_is_cut_off(
+    error: Exception, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not begin again, nor end as if it were whole; and it counts as what it failed with."""
+    sent: list[Message] = []
+    cut: list[bool] = []
+    metrics = Metrics()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise error
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = scope_of("/", **{ABORT: lambda: cut.append(True), "whodid.route": "/here"})
+    asyncio.run(Exchanges(app, metrics)(scope, nothing, send))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert cut == [True]
+    assert f'route="/here",status="{status}"}} 1.0'.encode() in metrics.render()
+    request_id = scope["whodid.request_id"]
+    assert [one for one in caplog.records if vars(one).get("request_id") == request_id]

@@ -68,7 +68,8 @@ def run(arguments: Sequence[str]) -> int:
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except (CycloptsError, UsageError) as error:
-        complain(f"{_one_line(str(error))} (see 'whodid --help')")
+        wrong = str(error)
+        complain(f"{_one_line(wrong + searching.hint_at_quotes(arguments, wrong))} (see 'whodid --help')")
         return USAGE
     except WhodidError as error:
         complain(_one_line(error.message))

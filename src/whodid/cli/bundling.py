@@ -11,7 +11,7 @@ from whodid.cli.progress import Meter
 from whodid.clock import wall_clock
 from whodid.errors import InvalidEvidence, InvalidParameter
 from whodid.evidence.bundling import Stretch, choose, write_bundle
-from whodid.exporting import whole_file
+from whodid.exporting import part_file
 from whodid.notes import Note
 from whodid.records import MAX_TIME_MS
 from whodid.store.base import Account
@@ -37,7 +37,7 @@ async def export_evidence(
             raise UsageError("evidence is a packed file, not for a terminal; name a file for it")
         await write_bundle(operator.store, home, stretch, sys.stdout.buffer, previous=earlier, progress=_silent)
     else:
-        with whole_file(output) as file, Meter("bundling", unit="entries") as meter:
+        with part_file(output) as file, Meter("bundling", unit="entries") as meter:
             await write_bundle(operator.store, home, stretch, file, previous=earlier, progress=meter)
     _tell(home, stretch, "FILE" if output is None or str(output) == STDOUT else str(output))
 
@@ -59,10 +59,10 @@ async def _numbers(operator: Operator, home: Account, since: str | None, until: 
     if _is_number(since) and _is_number(until):
         return int(since or 0), None if until is None else int(until)
     if (since and _is_number(since)) or (until and _is_number(until)):
-        raise UsageError("--from and --to must both be entry numbers, or both be times")
+        raise UsageError("--since and --until must both be entry numbers, or both be times")
     now_ms = wall_clock()
-    since_ms = 0 if since is None else parse_moment(since, "--from", now_ms)
-    until_ms = MAX_TIME_MS + 1 if until is None else parse_moment(until, "--to", now_ms)
+    since_ms = 0 if since is None else parse_moment(since, "--since", now_ms)
+    until_ms = MAX_TIME_MS + 1 if until is None else parse_moment(until, "--until", now_ms)
     found = await operator.store.numbers(home.no, since_ms, until_ms)
     if found is None:
         raise InvalidParameter(f"{home.name} has no entries of that time")

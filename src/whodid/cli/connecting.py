@@ -10,11 +10,14 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 from whodid.cli.operator import operate
-from whodid.cli.output import UsageError
+from whodid.cli.output import UsageError, complain
 from whodid.cli.sources import ServerSource, Source, StoreSource
 from whodid.cli.verify_inputs import TOKEN_VARIABLE, read_token
 
 URL_VARIABLE = "WHODID_URL"
+
+PATIENCE_SECONDS = 30.0
+"""For how long a server is tried that does not answer; what is followed, for ever."""
 
 # Which of both is meant is for `reach` to say, so cyclopts must not fill in what the environment has.
 ServerUrl: TypeAlias = Annotated[
@@ -73,7 +76,7 @@ async def reading(place: Server | Local) -> AsyncIterator[Source]:
     if isinstance(place, Server):
         from whodid.client import AsyncClient  # noqa: PLC0415 (other commands start faster without)
 
-        async with AsyncClient(place.url, place.token) as client:
+        async with AsyncClient(place.url, place.token, deadline_seconds=PATIENCE_SECONDS, tell=complain) as client:
             yield ServerSource(client)
         return
     async with operate(place.store) as operator:

@@ -1,7 +1,9 @@
 """``whodid demo``: an account with a month of activity, tokens to look at it, and a server. For newcomers."""
 
 import asyncio
+import os
 import shlex
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +16,7 @@ from whodid.cli.serving import start
 from whodid.clock import wall_clock
 from whodid.config import Settings, load_settings
 from whodid.demo import Demonstration, prepare
+from whodid.errors import InvalidSetting
 from whodid.store.opening import bring_up
 from whodid.store.urls import shown
 
@@ -31,17 +34,35 @@ def demo(
     *,
     store: Annotated[str, Parameter(name="--store", help="The store; made if it is not there.")] = DEFAULT_STORE,
     host: Annotated[str, Parameter(help="The address to listen on.")] = Settings().host,
-    port: Annotated[str, Parameter(help="The port to listen on; 0 for any free one.")] = str(Settings().port),
+    port: Annotated[
+        str | None,
+        Parameter(help=f"The port to listen on, 0 for any free one; else WHODID_PORT, else {Settings().port}."),
+    ] = None,
     no_serve: Annotated[bool, Parameter(negative=(), help="Only fill the store.", show_default=False)] = False,
 ) -> int:
     """Fill an account with a month of activity, and serve it."""
     settings = load_settings({"store": store, "host": host, "port": port, "log_level": "warning"})
+    if not no_serve:
+        _check_port(settings)
     demonstration = asyncio.run(_prepare(store))
     if no_serve:
         say(_guide(demonstration, store, _url(settings)))
         say(f"\nTo serve it:\n  whodid serve --store {shlex.quote(shown(store))}")
         return 0
     return start(settings, announce=lambda ready: _welcome(demonstration, store, ready))
+
+
+def _check_port(settings: Settings) -> None:
+    """Refuse a port that is taken, before anything is filled. Raises ``InvalidSetting``."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise InvalidSetting(
+            f"can't listen on {settings.host} port {settings.port}: {reason}; --port (or WHODID_PORT) chooses another "
+            "one, 0 any that is free"
+        ) from error
 
 
 async def _prepare(store: str) -> Demonstration:

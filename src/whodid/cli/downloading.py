@@ -1,17 +1,16 @@
-"""``whodid export`` from a server, which makes the file; here it is only written, whole or not at all."""
+"""``whodid export`` from a server, which makes the file; here it is only written."""
 
+import codecs
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, BinaryIO
 
-from whodid.cli.connecting import Server
-from whodid.cli.options import STDOUT
-from whodid.cli.output import UsageError, note
-from whodid.exporting import named, whole_file
+from whodid.cli.connecting import PATIENCE_SECONDS, Server
+from whodid.cli.output import UsageError, complain, note
+from whodid.cli.targets import Target, opened
 
-FormatName: TypeAlias = Literal["ndjson", "csv", "parquet"]
-CompressionName: TypeAlias = Literal["none", "gzip", "zstd"]
+if TYPE_CHECKING:  # it brings a library along that takes its time
+    from whodid.client import Exported, Filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +21,54 @@ class Wanted:
     until: str | None
     kind: str | None
     q: str | None
+    after: int | None
 
 
-async def download(
-    server: Server, wanted: Wanted, output: Path | None, form: FormatName | None, compression: CompressionName | None
-) -> None:
+def download(server: Server, wanted: Wanted, target: Target) -> None:
     """Write a server's export to a file, or to standard output. Raises ``UsageError``, ``WhodidError``."""
-    from whodid.client import AsyncClient, Filters  # noqa: PLC0415 (other commands start faster without)
+    if target.form == "csv" and target.packed and (target.mark or not target.titled):
+        raise UsageError(
+            f"{'--bom' if target.mark else '--after'} is for a CSV that is not packed, where a server makes it"
+        )
+    if target.file is None:
+        _download_to_output(server, wanted, target)
+        return
+    with opened(target.file, target) as out:
+        told = _export(server, wanted, target, out)
+    amount = f"{told.size_bytes} bytes" if told.records is None else f"{told.records} records"
+    note(f"exported {amount} to {target.file}")
 
-    file = None if output is None or str(output) == STDOUT else output
-    form, compression = _completed(file, form, compression)
+
+def _download_to_output(server: Server, wanted: Wanted, target: Target) -> None:
+    from whodid.client import CallError  # noqa: PLC0415 (other commands start faster without)
+
+    try:
+        _export(server, wanted, target, sys.stdout.buffer)
+    except CallError as error:
+        sys.stdout.flush()
+        if error.exported is not None and error.exported.last_seq is not None:
+            note(f"the last record that was written has the number {error.exported.last_seq}: --after goes on there")
+        raise
+
+
+def _export(server: Server, wanted: Wanted, target: Target, out: BinaryIO) -> "Exported":
+    from whodid.client import Client  # noqa: PLC0415 (other commands start faster without)
+
+    with Client(server.url, server.token, deadline_seconds=PATIENCE_SECONDS, tell=complain) as client:
+        if target.mark:
+            out.write(codecs.BOM_UTF8)
+        return client.export(
+            out,
+            format=target.form,
+            compression=target.compression,
+            after=wanted.after,
+            header=target.titled or target.form != "csv",
+            q=wanted.q,
+            **_filters(wanted),
+        )
+
+
+def _filters(wanted: Wanted) -> "Filters":
     filters: Filters = {}
     if wanted.kind is not None:
         filters["kind"] = wanted.kind
@@ -39,22 +76,4 @@ async def download(
         filters["since"] = wanted.since
     if wanted.until is not None:
         filters["until"] = wanted.until
-    async with AsyncClient(server.url, server.token) as client:
-        if file is None:
-            await client.export(sys.stdout.buffer, format=form, compression=compression, q=wanted.q, **filters)
-            return
-        with whole_file(file) as out:
-            told = await client.export(out, format=form, compression=compression, q=wanted.q, **filters)
-    note(f"exported {told.size_bytes} bytes to {file}")
-
-
-def _completed(
-    file: Path | None, form: FormatName | None, compression: CompressionName | None
-) -> tuple[FormatName, CompressionName]:
-    """What the file's name says, where nothing else does."""
-    named_form, named_compression = (None, None) if file is None else named(file)
-    chosen = cast("FormatName", form or named_form or "ndjson")
-    packing = cast("CompressionName", compression or named_compression or "none")
-    if file is None and (chosen == "parquet" or packing != "none") and sys.stdout.isatty():
-        raise UsageError("what is packed is not for a terminal; name a file for it")
-    return chosen, packing
+    return filters

@@ -10,45 +10,45 @@ from cyclopts import Parameter
 
 from whodid.cli.bundling import export_evidence
 from whodid.cli.connecting import Local, MaybeAccount, MaybeStore, ServerUrl, TokenFile, reach
-from whodid.cli.downloading import CompressionName, FormatName, Wanted, download
+from whodid.cli.downloading import Wanted, download
 from whodid.cli.operator import Operator, operate
-from whodid.cli.options import STDOUT, check_file_name, parse_moment
+from whodid.cli.options import SINCE, UNTIL, check_file_name, parse_moment
 from whodid.cli.output import UsageError, note
 from whodid.cli.progress import Meter
+from whodid.cli.targets import CompressionName, FormatName, Target, opened, target_of
 from whodid.clock import wall_clock
 from whodid.conditions import KIND_NAMES, Condition, Is, both
-from whodid.errors import StoreUnavailable
-from whodid.exporting import (
-    Format,
-    Piece,
-    by_search,
-    by_time,
-    compressed,
-    named,
-    open_format,
-    pieces,
-    whole_file,
-)
+from whodid.errors import InvalidParameter, StoreUnavailable
+from whodid.exporting import Format, Piece, by_search, by_time, compressed, open_format, pieces
 from whodid.exporting import export as write_pieces
 from whodid.query.language import parse_q
 from whodid.records import MAX_TIME_MS
-from whodid.store.base import Account, Numbered, Search
+from whodid.store.base import Account, Numbered, Position, Search
 
 EXPORT_EXAMPLE = """Example:
 
-    whodid export --account org-acme-acc0 --from 2021-07-01 --to 2021-08-01 --output july.ndjson
+    whodid export --account org-acme-acc0 --since 30d --output month.parquet
 
-    whodid export --account org-acme-acc0 --from 7d --kind token
+    whodid export --account org-acme-acc0 --since 7d --kind token
 
-    whodid export --account org-acme-acc0 --q 'type:policy -outcome:success' --output policies.csv
+    whodid export --account org-acme-acc0 --output july.csv \\
+        --since 2021-07-01 --until 2021-08-01
 
-    whodid export --account org-acme-acc0 --from 30d --output month.parquet
+    whodid export --account org-acme-acc0 --output troubles.csv \\
+        --q 'type:policy (outcome:failure OR outcome:denied)'
 
-    whodid export --url https://audit.example.com --token-file eve.token --output all.csv.gz
+    whodid export --url https://audit.example.com --token-file eve.token \\
+        --output all.csv.gz
+
+    whodid export --account org-acme-acc0 --after 41523 >> all.ndjson
 
     whodid export --account org-acme-acc0 --evidence acme.ndjson.gz
 
-    whodid export --account org-acme-acc0 --evidence --from 2021-07-01 --to 2021-08-01 july.ndjson.gz"""
+    whodid export --account org-acme-acc0 --evidence july.ndjson.gz \\
+        --since 2021-07-01 --until 2021-08-01
+
+An export that is stopped leaves its records, as lines, in FILE.part, and says
+how to go on. A killed one leaves FILE.part, too; the next one begins it anew."""
 
 
 async def export(
@@ -65,13 +65,11 @@ async def export(
     account: MaybeAccount = None,
     since: Annotated[
         str | None,
-        Parameter(
-            name="--from", help="Not before this: a time, a day (UTC), or an age like 7d. Evidence: or a number."
-        ),
+        Parameter(name=SINCE, help="Not before this: a time, a day (UTC), or an age like 7d. Evidence: or a number."),
     ] = None,
     until: Annotated[
         str | None,
-        Parameter(name="--to", help="Before this, exclusive: a time, a day or an age. Evidence: or a number."),
+        Parameter(name=UNTIL, help="Before this, exclusive: a time, a day or an age. Evidence: or a number."),
     ] = None,
     kind: Annotated[Literal["action", "token"] | None, Parameter(help="Only actions, or only token uses.")] = None,
     q: Annotated[
@@ -92,6 +90,10 @@ async def export(
             name="--bom", negative=(), help="With csv: begin with a mark, as Excel needs it.", show_default=False
         ),
     ] = False,
+    after: Annotated[
+        int | None,
+        Parameter(help="Only what comes after the record of this number, to go on; ndjson, or csv without a header."),
+    ] = None,
     evidence: Annotated[
         bool, Parameter(negative=(), help="Write what 'whodid verify' checks offline, packed.", show_default=False)
     ] = False,
@@ -109,14 +111,22 @@ async def export(
     """
     place = reach(url, token_file, store, account)
     if not isinstance(place, Local):
-        _refuse_of_a_server({"--evidence": evidence, "--previous": previous, "--bom": bom})
-        await download(place, Wanted(since, until, kind, q), output, form, compression)
+        _refuse_of_a_server({"--evidence": evidence, "--previous": previous})
+        target = target_of(output, form, compression, mark=bom, after=after)
+        download(place, Wanted(since, until, kind, q, after), target)
         return
     account = place.account
     wanted = {"from": since, "to": until, "kind": kind, "q": q}
     if evidence:
         _refuse_beside_evidence(
-            {"--kind": kind, "--q": q, "--format": form, "--compression": compression, "--bom": bom}
+            {
+                "--kind": kind,
+                "--q": q,
+                "--format": form,
+                "--compression": compression,
+                "--bom": bom or None,
+                "--after": after,
+            }
         )
         async with operate(store) as operator:
             await _record(operator, account, {**wanted, "evidence": True})
@@ -125,11 +135,20 @@ async def export(
         return
     if previous:
         raise UsageError("--previous is for --evidence")
-    target = _target(output, form, compression, bom=bom)
+    target = target_of(output, form, compression, mark=bom, after=after)
     selection = _select(since, until, kind, q)
+    made = _open(target)
+    recorded = {"format": None if target.form == "ndjson" else target.form, "after": after}
     async with operate(store) as operator:
-        home = await _record(operator, account, {**wanted, "format": target.recorded})
-        await _deliver(pieces(_records(operator, home, selection), target.form), target.file)
+        place_of = await _place(operator, account, after)
+        home = await _record(operator, account, {**wanted, **recorded})
+        await _deliver(pieces(_records(operator, home, selection, place_of), made), target)
+
+
+def _open(target: Target) -> Format:
+    """Raises ``InvalidParameter`` for what can't be made, or does not go together."""
+    form = open_format(target.form, mark=target.mark, titled=target.titled)
+    return compressed(form, target.compression)
 
 
 def _refuse_of_a_server(given: dict[str, object]) -> None:
@@ -140,32 +159,8 @@ def _refuse_of_a_server(given: dict[str, object]) -> None:
 
 def _refuse_beside_evidence(given: dict[str, object]) -> None:
     for option, value in given.items():
-        if value:
+        if value is not None:
             raise UsageError(f"{option} and --evidence exclude each other: evidence has all entries of a stretch")
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What is written, and where."""
-
-    form: Format
-    file: Path | None
-    """None: standard output."""
-    recorded: str | None
-    """The format, as the log tells it; None: the usual one."""
-
-
-def _target(output: Path | None, form: str | None, compression: str | None, *, bom: bool) -> _Target:
-    """Raises ``UsageError`` or ``InvalidParameter`` for what does not go together."""
-    file = None if output is None or str(output) == STDOUT else output
-    named_form, named_compression = (None, None) if file is None else named(file)
-    form = form or named_form or "ndjson"
-    if bom and form != "csv":
-        raise UsageError("--bom is for --format csv")
-    opened = compressed(open_format(form, numbered=False, mark=bom), compression or named_compression or "none")
-    if opened.packed and file is None and sys.stdout.isatty():
-        raise UsageError("what is packed is not for a terminal; name a file for it")
-    return _Target(opened, file, None if form == "ndjson" else form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +175,10 @@ class _Selection:
 
 def _select(since: str | None, until: str | None, kind: str | None, q: str | None) -> _Selection:
     now_ms = wall_clock()
-    since_ms = 0 if since is None else parse_moment(since, "--from", now_ms)
-    until_ms = MAX_TIME_MS + 1 if until is None else parse_moment(until, "--to", now_ms)
+    since_ms = 0 if since is None else parse_moment(since, "--since", now_ms)
+    until_ms = MAX_TIME_MS + 1 if until is None else parse_moment(until, "--until", now_ms)
     if since_ms >= until_ms:
-        raise UsageError("--from must be before --to")
+        raise UsageError("--since must be before --until")
     if q is None:
         return _Selection(since_ms, until_ms, kind, None)
     asked = parse_q(q, now_ms)
@@ -191,7 +186,7 @@ def _select(since: str | None, until: str | None, kind: str | None, q: str | Non
     return _Selection(max(since_ms, asked.since_ms), min(until_ms, asked.until_ms), kind, condition)
 
 
-async def _record(operator: Operator, account: str, wanted: dict[str, str | bool | None]) -> Account:
+async def _record(operator: Operator, account: str, wanted: dict[str, str | int | None]) -> Account:
     """Record the export before it is made. A store that can't be written, as on a read-only disk, can be read still."""
     home = await operator.identity.account(account)
     selection = {name: value for name, value in wanted.items() if value is not None}
@@ -202,21 +197,34 @@ async def _record(operator: Operator, account: str, wanted: dict[str, str | bool
     return home
 
 
-def _records(operator: Operator, home: Account, selection: _Selection) -> AsyncIterator[list[Numbered]]:
+async def _place(operator: Operator, account: str, after: int | None) -> Position | None:
+    """The place, among the records by time, of the one with this number. Raises ``InvalidParameter``."""
+    if after is None:
+        return None
+    home = await operator.identity.account(account)
+    for record in await operator.store.log(home.no, after, 1):
+        if record.seq == after:
+            return Position(record.created_ms, record.seq)
+    raise InvalidParameter(f"--after must be the number of a record in the log; {account} has none with {after}")
+
+
+def _records(
+    operator: Operator, home: Account, selection: _Selection, after: Position | None
+) -> AsyncIterator[list[Numbered]]:
     """By the log where that is enough: it has everything, whatever became of the search index."""
     since_ms, until_ms = selection.since_ms, selection.until_ms
     if selection.condition is None:
         kind = None if selection.kind is None else KIND_NAMES[selection.kind]
-        return by_time(operator.store, home.no, since_ms, until_ms, kind)
-    search = Search(home.no, selection.condition, since_ms, until_ms)
+        return by_time(operator.store, home.no, since_ms, until_ms, kind, after=after)
+    search = Search(home.no, selection.condition, since_ms, until_ms, newest_first=False, after=after)
     return by_search(operator.store, search)
 
 
-async def _deliver(source: AsyncIterator[Piece], file: Path | None) -> None:
-    """Write a file, or to standard output, wherever its pieces come from."""
-    if file is None:
+async def _deliver(source: AsyncIterator[Piece], target: Target) -> None:
+    """Write a file, or to standard output."""
+    if target.file is None:
         await write_pieces(source, sys.stdout.buffer, lambda _written: None)
         return
-    with whole_file(file) as out, Meter("exporting") as meter:
+    with opened(target.file, target) as out, Meter("exporting") as meter:
         count = await write_pieces(source, out, meter)
-    note(f"exported {count} records to {file}")
+    note(f"exported {count} records to {target.file}")

@@ -21,7 +21,8 @@ app = App(
     name="migrate-store",
     help="Copy everything of a SQLite store into a PostgreSQL database.",
     help_epilogue="Example:\n\n    whodid db init --store postgresql://whodid@db.example/whodid\n\n"
-    "    whodid migrate-store --from sqlite:///data/whodid.db --to postgresql://whodid@db.example/whodid\n\n"
+    "    whodid migrate-store --from sqlite:///data/whodid.db \\\n"
+    "        --to postgresql://whodid@db.example/whodid\n\n"
     "Logs keep their numbers, salts and roots: what was signed and proven stays so. The source is only read, and may "
     "be served meanwhile. Then stop its server and run the command again: it copies what was added, and the servers of "
     "the database can start. Whatever interrupts it, run it again.\n\n"

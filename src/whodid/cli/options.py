@@ -25,6 +25,9 @@ UserEmail: TypeAlias = Annotated[str, Parameter(name="--email", help="The user's
 OneAccount: TypeAlias = Annotated[str | None, Parameter(name="--account", help="Only this account's log.")]
 AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.", show_default=False)]
 
+SINCE, UNTIL = ("--since", "--from"), ("--until", "--to")
+"""The names of bounds in time: that which is documented, and another one that some expect."""
+
 RoleName: TypeAlias = Annotated[
     Role, Parameter(name="--role", name_transform=str.lower, help="What the user may do in the account.")
 ]

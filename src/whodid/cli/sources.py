@@ -1,7 +1,7 @@
 """Sources: the records of one account, searched and followed; out of a store or from a server, alike."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
@@ -20,6 +20,11 @@ if TYPE_CHECKING:  # it brings a library along that takes its time
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _AFTER_END: Final = "end"
+_FEED_TARGET: Final = "/v2/logs/feed"
+"""How the log calls a call of the feed."""
+
+_COMING: Final = 20
+"""How many records may well come while the newest are looked for: those of our own calls, at least."""
 
 Record: TypeAlias = dict[str, Any]
 """A record with its number as ``seq``, as version 2 of the API gives it."""
@@ -61,31 +66,32 @@ class StoreSource:
     async def search(self, wanted: Wanted, *, newest_first: bool, limit: int | None) -> AsyncIterator[list[Record]]:
         """As the protocol says."""
         async for records in self._found(_asked(wanted), newest_first=newest_first, limit=limit):
-            yield _told(records)
+            yield records
 
     async def tail(self, wanted: Wanted, count: int, *, follow: bool) -> AsyncIterator[list[Record]]:
         """As the protocol says."""
         asked = _asked(wanted)
         head = (await self._store.heads([self._account_no]))[self._account_no].size
-        newest: list[Record] = []
         if count:
-            async for found in self._found(asked, newest_first=True, limit=count):
-                newest += _told(found)
-        yield _before(newest, head)
+            found = self._found(asked, newest_first=True, limit=None, page=_page_for(count))
+            async with aclosing(found):
+                yield await _newest(found, head, count)
         if follow:
             async for records in self._follow(asked, head):
                 yield records
 
-    async def _found(self, asked: Asked, *, newest_first: bool, limit: int | None) -> AsyncIterator[list[Numbered]]:
+    async def _found(
+        self, asked: Asked, *, newest_first: bool, limit: int | None, page: int = MOST_FOUND
+    ) -> AsyncGenerator[list[Record]]:
         after: Position | None = None
         left = limit
         while True:
-            most = MOST_FOUND if left is None else min(MOST_FOUND, left)
+            most = page if left is None else min(page, left)
             search = Search(
                 self._account_no, asked.condition, asked.since_ms, asked.until_ms, newest_first, most, after
             )
             found = await self._store.search(search)
-            yield found.records
+            yield _told(found.records)
             left = None if left is None else left - len(found.records)
             after = found.rest
             if after is None or left == 0:
@@ -99,7 +105,7 @@ class StoreSource:
                 head = await feed.head(self._account_no)
                 async for chunk in feed.chunks(self._account_no, position, head.size):
                     position = chunk[-1].seq + 1
-                    yield _told(await sieve.sift(chunk))
+                    yield _told(await feed.sift(sieve, chunk))
                 await feed.wait(self._account_no, head, LONGEST_WAIT_SECONDS)
         finally:
             await feed.stop()
@@ -113,27 +119,33 @@ class ServerSource:
 
     async def search(self, wanted: Wanted, *, newest_first: bool, limit: int | None) -> AsyncIterator[list[Record]]:
         """As the protocol says."""
+        async for records in self._found(wanted, newest_first=newest_first, limit=limit):
+            yield records
+
+    async def _found(
+        self, wanted: Wanted, *, newest_first: bool, limit: int | None, page: int = MOST_FOUND
+    ) -> AsyncGenerator[list[Record]]:
         order: Literal["desc", "asc"] = "desc" if newest_first else "asc"
         left, after = limit, None
         while True:
-            most = MOST_FOUND if left is None else min(MOST_FOUND, left)
-            page = await self._client.search_page(
+            most = page if left is None else min(page, left)
+            found = await self._client.search_page(
                 wanted.q, order=order if after is None else None, limit=most, after=after, **_filters(wanted)
             )
-            yield page.records
-            left = None if left is None else left - len(page.records)
-            after = page.next
+            yield found.records
+            left = None if left is None else left - len(found.records)
+            after = found.next
             if after is None or left == 0:
                 return
 
     async def tail(self, wanted: Wanted, count: int, *, follow: bool) -> AsyncIterator[list[Record]]:
         """As the protocol says."""
         start = await self._client.feed_page(_AFTER_END, limit=1)
-        newest: list[Record] = []
         if count:
-            async for records in self.search(wanted, newest_first=True, limit=count):
-                newest += records
-        yield _before(newest, start.head)
+            me = await self._client.me()
+            found = self._found(wanted, newest_first=True, limit=None, page=_page_for(count))
+            async with aclosing(found):
+                yield await _newest(found, start.head, count, but_of=me["token"]["id"])
         if not follow:
             return
         pages = self._client.feed_pages(start.cursor, wait_seconds=LONGEST_WAIT_SECONDS, q=wanted.q, **_filters(wanted))
@@ -161,6 +173,27 @@ def _told(records: list[Numbered]) -> list[Record]:
     return [{"seq": one.seq, **_decode(one.record)} for one in records]
 
 
-def _before(records: list[Record], head: int) -> list[Record]:
-    """Those that were there when the log had so many entries, by number: what came since is yet to follow."""
-    return sorted((record for record in records if record["seq"] < head), key=lambda record: int(record["seq"]))
+def _page_for(count: int) -> int:
+    """How many records to ask for at once to have so many of the newest: some may have come meanwhile."""
+    return min(MOST_FOUND, count + _COMING)
+
+
+async def _newest(
+    found: AsyncIterator[list[Record]], head: int, count: int, *, but_of: str | None = None
+) -> list[Record]:
+    """The first so many of those that were there when the log had ``head`` entries, by number: others may follow.
+
+    ``but_of`` is the token whose newest call of the feed is passed over: it is the one that found out about the head.
+    """
+    newest: list[Record] = []
+    async for records in found:
+        for record in records:
+            if record["seq"] >= head:
+                continue
+            if but_of is not None and (record.get("token_id"), record.get("target")) == (but_of, _FEED_TARGET):
+                but_of = None
+                continue
+            newest.append(record)
+        if len(newest) >= count:
+            break
+    return sorted(newest[:count], key=lambda record: int(record["seq"]))

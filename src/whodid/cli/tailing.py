@@ -18,12 +18,14 @@ app = App(
 
     whodid tail --account org-acme-acc0 -f
 
-    whodid tail --account org-acme-acc0 -n 100 'kind:action -outcome:success'
+    whodid tail --account org-acme-acc0 -n 100 \\
+        'outcome:failure OR outcome:denied'
 
-    whodid tail -f --url https://audit.example.com --token-file eve.token kind:action
+    whodid tail -f --url https://audit.example.com \\
+        --token-file eve.token kind:action
 
 Ctrl-C ends it. Following a server is in the log, as every call;
-kind:action leaves such records out.""",
+kind:action leaves such records out. A server that is gone is waited for.""",
 )
 
 

@@ -23,8 +23,8 @@ _ONE = "--account org-acme-acc0 --email ann@acme.example"
 
 @app.command(
     help_epilogue=f"Example:\n\n    whodid token create {_ONE} \\\n        --scope api --name laptop --expires 90d\n\n"
-    f"    TOKEN=$(whodid token create {_ONE} \\\n"
-    "        --scope security-logs --name siem --expires 365d)"
+    f"    whodid token create {_ONE} \\\n"
+    "        --scope security-logs --name siem --expires 365d > siem.token"
 )
 async def create(
     *,

@@ -50,7 +50,7 @@ async def list_(*, account: AccountName, store: StoreUrl = None, as_json: AsJson
     show_rows([_row(user) for user in users], as_json=as_json, empty=f"{account} has no users")
 
 
-@app.command(help_epilogue=f"Example:\n\n    whodid user update {_ONE} --role auditor")
+@app.command(help_epilogue=f"Example:\n\n    whodid user update {_ONE} \\\n        --role auditor")
 async def update(
     *,
     account: AccountName,

@@ -11,6 +11,7 @@ from whodid.errors import InvalidEvidence, InvalidParameter
 from whodid.exporting import whole_file
 from whodid.notes import MOST_NOTE_BYTES, Verifier
 from whodid.verify import Report, Trust, Verdict
+from whodid.verify.keys import parse_keys
 
 TOKEN_VARIABLE = "WHODID_TOKEN"  # noqa: S105 (a name)
 PIECE_BYTES = 256 * 1024
@@ -41,14 +42,10 @@ def _verifiers_of(text: str, option: str) -> list[Verifier]:
         return [Verifier.parse(text)]
     except InvalidEvidence as error:
         try:
-            lines = read_file(Path(text), _MOST_KEY_BYTES).decode().splitlines()
+            content = read_file(Path(text), _MOST_KEY_BYTES).decode()
         except (InvalidParameter, UnicodeDecodeError):
             raise UsageError(f"{option} is neither a verifier key ({error.message}) nor a file of them") from error
-    # A table as 'whodid key show' prints it will do: only keys have a plus in them.
-    keys = [word for line in lines if not line.startswith("#") for word in line.split() if "+" in word]
-    if not keys:
-        raise UsageError(f"there is no verifier key in the file {text}; 'whodid key show' prints them")
-    return list(map(Verifier.parse, keys))
+    return parse_keys(content, f"the file {text}")
 
 
 def read_token(file: Path | None) -> str | None:

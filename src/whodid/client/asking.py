@@ -9,10 +9,14 @@ from whodid.errors import InvalidParameter
 from whodid.query.parameters import parse_moment
 
 _TIMES = ("since", "until")
+_FILTERS = tuple(Filters.__annotations__)
 
 
 def parameters(q: str | None, filters: Filters, **more: Any) -> Parameters:
     """The parameters of a call; None stands for what was not given. Raises ``InvalidParameter``."""
+    for name in filters:
+        if name not in _FILTERS:
+            raise InvalidParameter(f"there is no filter {name}; there are {', '.join(_FILTERS)}")
     given: list[tuple[str, str]] = [] if q is None else [("q", q)]
     for name, value in {**filters, **more}.items():
         given += [(name, text) for text in _texts(name, value)]

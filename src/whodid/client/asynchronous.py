@@ -5,24 +5,27 @@ import os
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, Self, TypeVar, Unpack
+from typing import BinaryIO, Literal, Never, Self, TypeVar, Unpack
 
 import httpx
 
+from whodid.client.batches import check_named
 from whodid.client.calls import Answer, Broken, Call, Outcome, Step, Work
 from whodid.client.core import ACTIONS, TOKEN_USES, TOKENS, USERS, Core
 from whodid.client.downloads import Download
-from whodid.client.retrying import Patience
+from whodid.client.paging import Feed, Search
+from whodid.client.retrying import Patience, Tell, log_trouble
 from whodid.client.sending import Sender, answer_of, broken, headers_with, left_unread
 from whodid.client.shapes import (
     ActionEvent,
     Exported,
     FeedPage,
     Filters,
+    Keys,
     Me,
     Proven,
     Record,
@@ -52,9 +55,10 @@ class AsyncClient:
         token: str,
         *,
         timeout_seconds: float = 30.0,
-        attempts: int = 5,
+        attempts: int | None = None,
         deadline_seconds: float = 120.0,
         ssl_context: ssl.SSLContext | None = None,
+        tell: Tell | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], int] = wall_clock,
@@ -68,6 +72,7 @@ class AsyncClient:
             monotonic=monotonic,
             clock=clock,
             random=chance or random.Random(),  # noqa: S311 (of pauses)
+            tell=tell or log_trouble,
         )
         self._core = Core(url, patience, random_bytes)
         self._sender = Sender(self._core.url, timeout_seconds)
@@ -95,8 +100,9 @@ class AsyncClient:
         """An ``_id`` for a new event, for who keeps events before they are sent, and may send them twice."""
         return self._core.new_id()
 
-    async def record_action(self, **event: Unpack[ActionEvent]) -> Recorded:
-        """Record that somebody did something. Once this returns, it is durable."""
+    async def record_action(self, *unnamed: Never, **event: Unpack[ActionEvent]) -> Recorded:
+        """Record that somebody did something: the event's keys as named arguments. Once this returns, it is durable."""
+        check_named(unnamed)
         return await self._do(self._core.record_one(ACTIONS, event))
 
     async def record_actions(self, events: Iterable[ActionEvent]) -> list[Recorded]:
@@ -109,7 +115,7 @@ class AsyncClient:
 
     # Reading.
 
-    async def search(
+    def search(
         self,
         q: str | None = None,
         *,
@@ -119,7 +125,9 @@ class AsyncClient:
         **filters: Unpack[Filters],
     ) -> AsyncIterator[Record]:
         """The records that are found, the newest first unless ``order`` says otherwise; at most ``limit``."""
-        pages = self._core.search(q, order, limit, after, filters)
+        return self._found(self._core.search(q, order, limit, after, filters))
+
+    async def _found(self, pages: Search) -> AsyncIterator[Record]:
         while not pages.done:
             for record in await self._do(pages.page()):
                 yield record
@@ -136,7 +144,7 @@ class AsyncClient:
         """One page of what is found; ``after`` is ``next`` of the page before."""
         return await self._do(self._core.search_page(q, order, limit, after, filters))
 
-    async def feed(
+    def feed(
         self,
         after: str | int | None = None,
         *,
@@ -146,7 +154,7 @@ class AsyncClient:
         limit: int = 1000,
         q: str | None = None,
         **filters: Unpack[Filters],
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncGenerator[Record]:
         """Every record in the order of its number: from the beginning, or from ``after`` on, and on as they come."""
         pages = self.feed_pages(
             after,
@@ -157,12 +165,15 @@ class AsyncClient:
             q=q,
             **filters,
         )
+        return self._records(pages)
+
+    async def _records(self, pages: AsyncGenerator[FeedPage]) -> AsyncGenerator[Record]:
         async with aclosing(pages):
             async for page in pages:
                 for record in page.records:
                     yield record
 
-    async def feed_pages(
+    def feed_pages(
         self,
         after: str | int | None = None,
         *,
@@ -177,6 +188,9 @@ class AsyncClient:
         feed = self._core.feed(
             q, filters, after=after, cursor_file=cursor_file, limit=limit, wait_seconds=wait_seconds, follow=follow
         )
+        return self._fed(feed)
+
+    async def _fed(self, feed: Feed) -> AsyncGenerator[FeedPage]:
         while not feed.done:
             page = await self._do(feed.page())
             yield page
@@ -231,42 +245,40 @@ class AsyncClient:
         format: Literal["ndjson", "csv", "parquet"] = "ndjson",  # noqa: A002 (the call's own name for it)
         compression: Literal["none", "gzip", "zstd"] = "none",
         after: str | int | None = None,
+        header: bool = True,
         q: str | None = None,
         **filters: Unpack[Filters],
     ) -> Exported:
         """Write the records to a file, oldest first. A file that is named appears once it is whole."""
-        download = self._core.export(q, format, compression, after, filters)
+        download = self._core.export(q, format, compression, after, filters, header=header)
         if isinstance(target, Path | str):
             try:
-                with replacing(Path(target)) as file:
+                async with _replacing(Path(target)) as file:
                     return await self._download(download, file)
             except OSError as error:
                 raise InvalidParameter(f"can't write {target}: {error.strerror}") from error
         return await self._download(download, target)
 
     async def _download(self, download: Download, file: BinaryIO) -> Exported:
-        while True:
-            answer = await self._do(download.open())
-            try:
-                async with aclosing(answer.stream) as response:
-                    async for data in response.aiter_raw():
-                        file.write(download.take(data))
-            except httpx.HTTPError as error:
-                await self._do(download.break_off(broken(error)))
-            else:
-                return download.end()
+        with download:
+            while True:
+                answer = await self._do(download.open())
+                try:
+                    async with aclosing(answer.stream) as response:
+                        async for data in response.aiter_raw():
+                            await asyncio.to_thread(file.write, download.take(data))
+                except httpx.HTTPError as error:
+                    await self._do(download.break_off(broken(error)))
+                else:
+                    return download.end()
 
     # Evidence.
 
-    async def verify_record(
-        self, record: str | Record, *, key: str | Sequence[str], witnesses: Sequence[str] = ()
-    ) -> Proven:
+    async def verify_record(self, record: str | Record, *, key: Keys, witnesses: Keys = ()) -> Proven:
         """Have it proven that a record is in the log; one that was read, or that with this ``_id``."""
         return await self._do(self._core.prove(record, key, witnesses))
 
-    async def verify_growth(
-        self, earlier: str | bytes | None, *, key: str | Sequence[str], witnesses: Sequence[str] = ()
-    ) -> str:
+    async def verify_growth(self, earlier: str | bytes | None, *, key: Keys, witnesses: Keys = ()) -> str:
         """Have it proven that the log only grew since an earlier checkpoint; the newest one."""
         return await self._do(self._core.prove_growth(earlier, key, witnesses))
 
@@ -299,3 +311,16 @@ class AsyncClient:
             return answer_of(response, unread=False)
         except httpx.HTTPError as error:
             return broken(error)
+
+
+@asynccontextmanager
+async def _replacing(path: Path) -> AsyncGenerator[BinaryIO]:
+    """As ``replacing``; the disk is waited for in another thread."""
+    replaced = replacing(path)
+    file = await asyncio.to_thread(replaced.__enter__)
+    try:
+        yield file
+    except BaseException as error:
+        replaced.__exit__(type(error), error, error.__traceback__)
+        raise
+    await asyncio.to_thread(replaced.__exit__, None, None, None)

@@ -71,7 +71,20 @@ def batches(events: Iterable[Mapping[str, Any]], ids: Ids, clock: Callable[[], i
         yield Batch(first, lines)
 
 
+def check_named(unnamed: tuple[object, ...]) -> None:
+    """Refuse an event that was given as a whole where its keys belong. Raises ``TypeError``."""
+    if unnamed:
+        raise TypeError(
+            "record_action takes the keys of one event as named arguments: record_action(**event), or "
+            "record_actions([event])"
+        )
+
+
 def _line(event: Mapping[str, Any], ids: Ids, clock: Callable[[], int]) -> bytes:
+    if not isinstance(event, Mapping):
+        raise InvalidParameter(
+            f"an event must be a dict, not {type(event).__name__}; one alone goes in a list: [event]"
+        )
     if "_id" not in event:
         event = {"_id": ids.make(_created_ms(event.get("createdAt"), clock)), **event}
     try:

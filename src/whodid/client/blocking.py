@@ -4,24 +4,27 @@ import os
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, Self, TypeVar, Unpack
+from typing import BinaryIO, Literal, Never, Self, TypeVar, Unpack
 
 import httpx
 
+from whodid.client.batches import check_named
 from whodid.client.calls import Answer, Broken, Call, Outcome, Step, Work
 from whodid.client.core import ACTIONS, TOKEN_USES, TOKENS, USERS, Core
 from whodid.client.downloads import Download
-from whodid.client.retrying import Patience
+from whodid.client.paging import Feed, Search
+from whodid.client.retrying import Patience, Tell, log_trouble
 from whodid.client.sending import Sender, answer_of, broken, headers_with, left_unread
 from whodid.client.shapes import (
     ActionEvent,
     Exported,
     FeedPage,
     Filters,
+    Keys,
     Me,
     Proven,
     Record,
@@ -42,10 +45,10 @@ _T = TypeVar("_T")
 class Client:
     """Calls a Whodid server with an access token. A context manager: ``close`` it in the end.
 
-    A call whose answer does not come, or that the server is too busy for (429, 502, 503, 504), is made again: at most
-    ``attempts`` times in all, the last time ``deadline_seconds`` after the first at the latest. Everything raises
-    ``CallError``: ``ApiError`` where the server refuses, ``NoAnswer`` where none answered; and ``InvalidParameter``
-    for what can't be asked.
+    A call whose answer does not come, or that the server is too busy for (429, 502, 503, 504), is made again, the last
+    time ``deadline_seconds`` after the first at the latest; and, if ``attempts`` are given, so many times at most. What
+    follows the feed is tried for ever. Everything raises ``CallError``: ``ApiError`` where the server refuses,
+    ``NoAnswer`` where none answered; and ``InvalidParameter`` for what can't be asked.
     """
 
     def __init__(
@@ -54,9 +57,10 @@ class Client:
         token: str,
         *,
         timeout_seconds: float = 30.0,
-        attempts: int = 5,
+        attempts: int | None = None,
         deadline_seconds: float = 120.0,
         ssl_context: ssl.SSLContext | None = None,
+        tell: Tell | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], int] = wall_clock,
@@ -64,6 +68,9 @@ class Client:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """``timeout_seconds`` is for connecting, and for each silence of the server. Raises ``InvalidParameter``.
+
+        ``tell`` is called with a line when a call is tried again for the first time, and with one when the server
+        answers again; else the lines are logged, as warnings of ``whodid.client``.
 
         ``clock`` has epoch milliseconds. It, and what follows or precedes it, is for tests.
         """
@@ -73,6 +80,7 @@ class Client:
             monotonic=monotonic,
             clock=clock,
             random=chance or random.Random(),  # noqa: S311 (of pauses)
+            tell=tell or log_trouble,
         )
         self._core = Core(url, patience, random_bytes)
         self._sender = Sender(self._core.url, timeout_seconds)
@@ -100,8 +108,9 @@ class Client:
         """An ``_id`` for a new event, for who keeps events before they are sent, and may send them twice."""
         return self._core.new_id()
 
-    def record_action(self, **event: Unpack[ActionEvent]) -> Recorded:
-        """Record that somebody did something. Once this returns, it is durable."""
+    def record_action(self, *unnamed: Never, **event: Unpack[ActionEvent]) -> Recorded:
+        """Record that somebody did something: the event's keys as named arguments. Once this returns, it is durable."""
+        check_named(unnamed)
         return self._do(self._core.record_one(ACTIONS, event))
 
     def record_actions(self, events: Iterable[ActionEvent]) -> list[Recorded]:
@@ -128,7 +137,9 @@ class Client:
         **filters: Unpack[Filters],
     ) -> Iterator[Record]:
         """The records that are found, the newest first unless ``order`` says otherwise; at most ``limit``."""
-        pages = self._core.search(q, order, limit, after, filters)
+        return self._found(self._core.search(q, order, limit, after, filters))
+
+    def _found(self, pages: Search) -> Iterator[Record]:
         while not pages.done:
             yield from self._do(pages.page())
 
@@ -162,8 +173,10 @@ class Client:
         is there, ``after`` is not looked at. It moves on by pages of at most ``limit`` records, when the record after a
         page's last is asked for: so whoever stops in the middle of a page, or crashes, gets that page again, and
         nothing is left out. One consumer a file.
+
+        A server that is gone or too busy does not end what follows: it is asked again until it is back.
         """
-        for page in self.feed_pages(
+        pages = self.feed_pages(
             after,
             cursor_file=cursor_file,
             follow=follow,
@@ -171,8 +184,8 @@ class Client:
             limit=limit,
             q=q,
             **filters,
-        ):
-            yield from page.records
+        )
+        return (record for page in pages for record in page.records)
 
     def feed_pages(
         self,
@@ -192,6 +205,9 @@ class Client:
         feed = self._core.feed(
             q, filters, after=after, cursor_file=cursor_file, limit=limit, wait_seconds=wait_seconds, follow=follow
         )
+        return self._fed(feed)
+
+    def _fed(self, feed: Feed) -> Iterator[FeedPage]:
         while not feed.done:
             page = self._do(feed.page())
             yield page
@@ -246,14 +262,17 @@ class Client:
         format: Literal["ndjson", "csv", "parquet"] = "ndjson",  # noqa: A002 (the call's own name for it)
         compression: Literal["none", "gzip", "zstd"] = "none",
         after: str | int | None = None,
+        header: bool = True,
         q: str | None = None,
         **filters: Unpack[Filters],
     ) -> Exported:
         """Write the records to a file, oldest first. A file that is named appears once it is whole.
 
         If the connection breaks, NDJSON and CSV go on after the last whole record; what is packed raises ``NoAnswer``.
+        What was handed on before an error, always whole records, the error tells as ``exported``: to go on there, give
+        its last number as ``after``, and, for CSV, ``header=False``, which leaves the columns' names out.
         """
-        download = self._core.export(q, format, compression, after, filters)
+        download = self._core.export(q, format, compression, after, filters, header=header)
         if isinstance(target, Path | str):
             try:
                 with replacing(Path(target)) as file:
@@ -263,8 +282,9 @@ class Client:
         return self._download(download, target)
 
     def _download(self, download: Download, file: BinaryIO) -> Exported:
-        file.writelines(self._pieces(download))
-        return download.end()
+        with download:
+            file.writelines(self._pieces(download))
+            return download.end()
 
     def _pieces(self, download: Download) -> Iterator[bytes]:
         """What comes, as often as it breaks off."""
@@ -280,17 +300,16 @@ class Client:
 
     # Evidence.
 
-    def verify_record(self, record: str | Record, *, key: str | Sequence[str], witnesses: Sequence[str] = ()) -> Proven:
+    def verify_record(self, record: str | Record, *, key: Keys, witnesses: Keys = ()) -> Proven:
         """Have it proven that a record is in the log; one that was read, or that with this ``_id``.
 
-        ``key`` is the log's verifier key, from its operator, or several; ``witnesses`` are those of witnesses that must
-        have cosigned. A record that was read must be the very one that is proven. Raises ``InvalidEvidence``.
+        ``key`` is the log's verifier key, from its operator; or several, or what ``whodid key show`` printed: its file
+        as a ``Path``, or the text in it. ``witnesses`` are the keys of witnesses that must have cosigned. A record that
+        was read must be the very one that is proven. Raises ``InvalidEvidence``.
         """
         return self._do(self._core.prove(record, key, witnesses))
 
-    def verify_growth(
-        self, earlier: str | bytes | None, *, key: str | Sequence[str], witnesses: Sequence[str] = ()
-    ) -> str:
+    def verify_growth(self, earlier: str | bytes | None, *, key: Keys, witnesses: Keys = ()) -> str:
         """Have it proven that the log only grew since an earlier checkpoint: nothing before it was changed or removed.
 
         What is returned is the newest checkpoint: keep it, it is the earlier one of the next time. Without one, only

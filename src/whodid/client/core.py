@@ -1,6 +1,6 @@
 """The core of both clients: every call there is, as work that knows no network, no thread and no event loop."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -12,7 +12,7 @@ from whodid.client.errors import ApiError, CallError, InvalidAnswer, content, re
 from whodid.client.paging import FEED, SEARCH, Feed, Search, feed_page, search_page
 from whodid.client.retrying import Patience
 from whodid.client.sending import checked_url
-from whodid.client.shapes import FeedPage, Filters, Me, Proven, Record, Recorded, SearchPage, Summary
+from whodid.client.shapes import FeedPage, Filters, Keys, Me, Proven, Record, Recorded, SearchPage, Summary
 from whodid.errors import InvalidParameter
 from whodid.records import Id, pattern_of
 
@@ -35,7 +35,7 @@ class Core:
     def __init__(self, url: str, patience: Patience, random_bytes: Callable[[int], bytes]) -> None:
         """Raises ``InvalidParameter``."""
         self.url = checked_url(url)
-        if patience.attempts < 1:
+        if patience.attempts is not None and patience.attempts < 1:
             raise InvalidParameter(f"attempts must be at least 1, not {patience.attempts}")
         self._patience = patience
         self._ids = Ids(random_bytes)
@@ -81,7 +81,14 @@ class Core:
 
     def fetch(self, path: str, given: Parameters = (), wait_seconds: float = 0) -> Work[dict[str, Any]]:
         """The JSON object at a path. Raises ``CallError``."""
-        answer = yield from self._patience.answer(Call("GET", path, given, wait_seconds=wait_seconds), self.url)
+        return self._fetch(self._patience, path, given, wait_seconds)
+
+    def fetch_in_the_end(self, path: str, given: Parameters = (), wait_seconds: float = 0) -> Work[dict[str, Any]]:
+        """The same, however long that takes."""
+        return self._fetch(self._patience.lasting(), path, given, wait_seconds)
+
+    def _fetch(self, patience: Patience, path: str, given: Parameters, wait_seconds: float) -> Work[dict[str, Any]]:
+        answer = yield from patience.answer(Call("GET", path, given, wait_seconds=wait_seconds), self.url)
         return content(answer, self.url)
 
     def listed(self, path: str, given: Parameters = ()) -> Work[list[Any]]:
@@ -123,7 +130,7 @@ class Core:
     ) -> Feed:
         """The feed."""
         return Feed(
-            self.fetch,
+            self.fetch_in_the_end if follow else self.fetch,
             self.account,
             parameters(q, filters),
             after=after,
@@ -155,15 +162,26 @@ class Core:
             self._account = (yield from self.me())["account"]
         return self._account
 
-    def export(self, q: str | None, form: str, compression: str, after: str | int | None, filters: Filters) -> Download:
+    def export(
+        self,
+        q: str | None,
+        form: str,
+        compression: str,
+        after: str | int | None,
+        filters: Filters,
+        *,
+        header: bool = True,
+    ) -> Download:
         """An export. Ages in its filters are those of now, however often it is gone on with."""
+        if not header and (form != "csv" or compression != "none"):
+            raise InvalidParameter("header=False is for CSV that is not compressed")
         given = parameters(q, fixed(filters, self._patience.clock()), format=form, compression=compression)
         start = None if after is None else str(after)
-        return Download(self._patience, self.url, given, form, packed=compression != "none", after=start)
+        return Download(self._patience, self.url, given, form, packed=compression != "none", after=start, header=header)
 
     # Evidence. What checks it is loaded where it is needed: it takes its time.
 
-    def prove(self, wanted: str | Record, key: str | Sequence[str], witnesses: Sequence[str]) -> Work[Proven]:
+    def prove(self, wanted: str | Record, key: Keys, witnesses: Keys) -> Work[Proven]:
         """A record, proven. Raises ``InvalidEvidence``, ``CallError``."""
         from whodid.client import evidence  # noqa: PLC0415
 
@@ -175,9 +193,7 @@ class Core:
             raise refusal(answer, self.url)
         return evidence.check_record(answer.body, wanted, trust)
 
-    def prove_growth(
-        self, earlier: str | bytes | None, key: str | Sequence[str], witnesses: Sequence[str]
-    ) -> Work[str]:
+    def prove_growth(self, earlier: str | bytes | None, key: Keys, witnesses: Keys) -> Work[str]:
         """The newest checkpoint, and that the log only grew to it. Raises ``InvalidEvidence``, ``CallError``."""
         from whodid.client import evidence  # noqa: PLC0415
 

@@ -6,10 +6,11 @@ that are packed, can't be gone on with.
 
 import re
 from itertools import accumulate
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 from whodid.client.calls import Answer, Broken, Call, Parameters, Work
-from whodid.client.errors import InvalidAnswer, NoAnswer, refusal
+from whodid.client.errors import CallError, InvalidAnswer, NoAnswer, refusal
 from whodid.client.retrying import Patience
 from whodid.client.shapes import Exported
 
@@ -30,6 +31,10 @@ class Splitter(Protocol):
         """The number of the record in a row; None of the row with the columns' names."""
         ...
 
+    def count(self, rows: bytes) -> int:
+        """How many rows these are."""
+        ...
+
 
 class Lines:
     """NDJSON: no record has a line break in it."""
@@ -45,6 +50,10 @@ class Lines:
         if found := _LINE(row):
             return int(found[1])
         raise InvalidAnswer("a line of the export does not begin with the record's number")
+
+    def count(self, rows: bytes) -> int:
+        """As the protocol says."""
+        return rows.count(b"\n")
 
 
 class Rows:
@@ -67,8 +76,12 @@ class Rows:
         found = _ROW(row)
         return int(found[1]) if found else None
 
+    def count(self, rows: bytes) -> int:
+        """As the protocol says."""
+        return sum(part.count(b"\r\n") for part in rows.split(b'"')[::2])
 
-def _splitter(form: str) -> Splitter | None:
+
+def splitter_of(form: str) -> Splitter | None:
     """Of a format; None of one whose files are no lines."""
     match form:
         case "ndjson":
@@ -79,22 +92,45 @@ def _splitter(form: str) -> Splitter | None:
 
 
 class Download:
-    """One export. ``open``, ``take`` what comes, and ``end``; where it breaks off, ``break_off`` and ``open`` again."""
+    """One export. ``open``, ``take`` what comes, and ``end``; where it breaks off, ``break_off`` and ``open`` again.
+
+    A context manager: an error that leaves it tells how far it came.
+    """
 
     def __init__(
-        self, patience: Patience, url: str, parameters: Parameters, form: str, *, packed: bool, after: str | None
+        self,
+        patience: Patience,
+        url: str,
+        parameters: Parameters,
+        form: str,
+        *,
+        packed: bool,
+        after: str | None,
+        header: bool = True,
     ) -> None:
         self._patience = patience
         self._url = url
         self._parameters = parameters
-        self._splitter = None if packed else _splitter(form)
+        self._splitter = None if packed else splitter_of(form)
         self._after = after
         self._titled = form == "csv"
+        self._untitled = self._titled and not header
         self._rest = b""
         self._skip = False
         self._breaks = 0
+        self._until = 0.0
         self._size_bytes = 0
+        self._rows = 0
         self._last_seq: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, CallError):
+            error.exported = self.told()
 
     def open(self) -> Work[Answer]:
         """The answer whose body is the file, or the rest of it. Raises ``CallError``."""
@@ -105,7 +141,7 @@ class Download:
         if answer.status != 200:
             raise refusal(answer, self._url)
         self._rest = b""
-        self._skip = self._titled and self._size_bytes > 0  # the columns' names come once more
+        self._skip = self._untitled or (self._titled and self._size_bytes > 0)  # the columns' names come once more
         return answer
 
     def take(self, data: bytes) -> bytes:
@@ -126,6 +162,7 @@ class Download:
             self._rest = data
             return b""
         self._rest = data[ends[-1] :]
+        self._rows += splitter.count(data[: ends[-1]])
         row = data[ends[0] if len(ends) == 2 else 0 : ends[-1]]
         seq = splitter.seq(row)
         if seq is not None:
@@ -141,16 +178,26 @@ class Download:
         """The body has come to its end. Raises ``InvalidAnswer`` where that is in the middle of a record."""
         if self._rest:
             raise InvalidAnswer("the export ends in the middle of a record")
-        return Exported(self._size_bytes, self._last_seq)
+        return self.told()
+
+    def told(self) -> Exported:
+        """What was handed on until now."""
+        if self._splitter is None:
+            return Exported(self._size_bytes, None)
+        titles = int(self._titled and not self._untitled and self._size_bytes > 0)
+        return Exported(self._size_bytes, self._last_seq, self._rows - titles)
 
     def break_off(self, broken: Broken) -> Work[None]:
         """The connection broke: wait before it is gone on with. Raises ``NoAnswer`` where that can't be."""
         self._breaks += 1
+        if self._breaks == 1:
+            self._until = self._patience.until()
         if self._splitter is None and self._size_bytes:
             raise NoAnswer(
                 f"the export broke off, and what is packed can't be gone on with: {broken.reason}; begin again, or "
                 "export NDJSON or CSV without compression"
             )
-        if self._breaks >= self._patience.attempts:
+        pause = self._patience.pause(broken, self._breaks)
+        if self._patience.is_over(broken, self._breaks, pause, self._until):
             raise NoAnswer(f"the export broke off, {self._breaks} times in a row: {broken.reason}")
-        yield self._patience.pause(broken, self._breaks)
+        yield pause

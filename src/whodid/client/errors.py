@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from whodid.client.calls import Answer
-from whodid.client.shapes import Recorded
+from whodid.client.shapes import Exported, Recorded
 from whodid.errors import Fault, WhodidError
 
 _PROBLEM = "application/problem+json"
@@ -22,6 +22,8 @@ class CallError(WhodidError):
 
     recorded: Sequence[Recorded] = ()
     """Of ``record_actions`` and ``record_token_uses``: what earlier requests of the same call had recorded before."""
+    exported: Exported | None = None
+    """Of ``export``: what had been written before, which is whole records."""
 
 
 class ApiError(CallError):

@@ -1,6 +1,6 @@
 """Evidence: what the server gives as proof, checked with the log's key, which must have come from elsewhere."""
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -9,11 +9,12 @@ from msgspec import Meta, Struct
 from whodid.bundle import parse_proof
 from whodid.bundle.lines import Hashes, Number
 from whodid.checkpoint import SignedCheckpoint
-from whodid.client.shapes import Proven, Record
-from whodid.errors import InvalidEvidence
+from whodid.client.shapes import Keys, Proven, Record
+from whodid.errors import InvalidEvidence, InvalidParameter
 from whodid.notes import Verifier
 from whodid.proofs import check_consistency
 from whodid.verify import Outcome, Trust, Verdict, verify_proof
+from whodid.verify.keys import parse_keys
 
 
 class _Growth(Struct, frozen=True, kw_only=True):
@@ -25,10 +26,29 @@ class _Growth(Struct, frozen=True, kw_only=True):
     checkpoint: Annotated[str, Meta(min_length=1)]
 
 
-def trust_of(key: str | Sequence[str], witnesses: Sequence[str]) -> Trust:
-    """Whom to trust. ``key`` is the log's verifier key; several, where one was rotated. Raises ``InvalidEvidence``."""
-    keys = [key] if isinstance(key, str) else key
-    return Trust(tuple(map(Verifier.parse, keys)), tuple(map(Verifier.parse, witnesses)))
+def trust_of(key: Keys, witnesses: Keys) -> Trust:
+    """Whom to trust. ``key`` is the log's verifier key; several, where one was rotated.
+
+    Raises ``InvalidEvidence``, and ``InvalidParameter`` where a file can't be read.
+    """
+    return Trust(_verifiers(key, "key"), _verifiers(witnesses, "witnesses"))
+
+
+def _verifiers(keys: Keys, name: str) -> tuple[Verifier, ...]:
+    each = [keys] if isinstance(keys, str | Path) else keys
+    return tuple(dict.fromkeys(one for key in each for one in _verifiers_of(key, name)))
+
+
+def _verifiers_of(key: str | Path, name: str) -> list[Verifier]:
+    """Those in a text, which may be what a file holds, or in the file at a path."""
+    if isinstance(key, str):
+        return parse_keys(key, f"{name} (a file is given as a Path, or as the text in it)")
+    try:
+        return parse_keys(key.read_text("utf-8"), f"the file {key}")
+    except OSError as error:
+        raise InvalidParameter(f"can't read {key}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidEvidence(f"there is no verifier key in the file {key}; 'whodid key show' prints them") from error
 
 
 def check_record(data: bytes, wanted: str | Record, trust: Trust) -> Proven:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from whodid.client.calls import Parameters, Work
-from whodid.client.errors import InvalidAnswer
+from whodid.client.errors import ApiError, InvalidAnswer
 from whodid.client.position import read_position, save_position
 from whodid.client.shapes import FeedPage, Record, SearchPage
 from whodid.errors import InvalidCursor, InvalidParameter
@@ -93,13 +93,23 @@ class Feed:
         """The next page; if it is not to be followed for ever, the feed is ``done`` where it ended as this began."""
         after = () if self._after is None else (("after", self._after),)
         wait = ("wait", str(self._wait_seconds))
-        told = yield from self._fetch(FEED, (*self._parameters, wait, *after), self._wait_seconds)
+        try:
+            told = yield from self._fetch(FEED, (*self._parameters, wait, *after), self._wait_seconds)
+        except ApiError as error:
+            raise self._with_file(error) from error
         page = feed_page(told)
         self._after = page.cursor
         if not self._follow:
             self._end = page.head if self._end is None else self._end
             self.done = yield from self._is_at_end(page, self._end)
         return page
+
+    def _with_file(self, error: ApiError) -> ApiError:
+        """The same error, which names the file if it is the file's cursor that was refused."""
+        if error.code != InvalidCursor.code or self._file is None or self._after != self._kept:
+            return error
+        detail = f"{error.detail}; the cursor is that of the file {self._file}: to begin anew, remove it"
+        return ApiError(error.status, error.code, detail, request_id=error.request_id)
 
     def _is_at_end(self, page: FeedPage, end: int) -> Work[bool]:
         """Whether a page leads to the end. Of filtered pages only the cursor knows: it is behind what was left out."""

@@ -6,6 +6,7 @@ Nothing here is checked: the server does, and says what would be right.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Required, TypeAlias, TypedDict
 
 Record: TypeAlias = dict[str, Any]
@@ -16,6 +17,9 @@ Moment: TypeAlias = str | int | date | datetime
 
 Values: TypeAlias = str | Sequence[str]
 """What a field may be: one value or any of several; one that begins with ``!`` is what it must not be."""
+
+Keys: TypeAlias = str | Path | Sequence[str | Path]
+"""Verifier keys: one, several, or what ``whodid key show`` printed: its file as a ``Path``, or the text in it."""
 
 
 class _Details(TypedDict, total=False):
@@ -111,6 +115,8 @@ class Exported:
     size_bytes: int
     last_seq: int | None
     """The number of the last record; None where there was none, or where the file is packed."""
+    records: int | None = None
+    """How many records; None where the file is packed."""
 
 
 @dataclass(frozen=True, slots=True)

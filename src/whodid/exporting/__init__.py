@@ -6,7 +6,7 @@ memory, however many records there are.
 """
 
 from whodid.exporting.compressing import COMPRESSIONS, Compression, compressed, open_compression
-from whodid.exporting.files import named, whole_file
+from whodid.exporting.files import Part, named, part_file, whole_file
 from whodid.exporting.formats import FORMATS, Format, open_format
 from whodid.exporting.sources import by_search, by_time
 from whodid.exporting.writing import Piece, export, pieces
@@ -16,6 +16,7 @@ __all__ = [
     "FORMATS",
     "Compression",
     "Format",
+    "Part",
     "Piece",
     "by_search",
     "by_time",
@@ -24,6 +25,7 @@ __all__ = [
     "named",
     "open_compression",
     "open_format",
+    "part_file",
     "pieces",
     "whole_file",
 ]

@@ -27,19 +27,21 @@ _is_plain = re.compile(r'[0-9A-Za-z/][^",;\x00-\x1f\x7f]*').fullmatch
 class CommaSeparated:
     """Records as CSV, with a line of the columns' names first; a value that is not there is an empty cell.
 
-    ``mark`` has the file begin with a BOM, from which spreadsheets tell that it is UTF-8.
+    ``mark`` has the file begin with a BOM, from which spreadsheets tell that it is UTF-8. Without ``titled``, the first
+    line is left out: for what goes on with another file.
     """
 
     media_type: Final = "text/csv; charset=utf-8; header=present"
     suffix: Final = ".csv"
     packed: Final = False
 
-    def __init__(self, *, mark: bool = False) -> None:
+    def __init__(self, *, mark: bool = False, titled: bool = True) -> None:
         self._mark = codecs.BOM_UTF8 if mark else b""
+        self._titles = ",".join(COLUMNS).encode() + b"\r\n" if titled else b""
 
     def begin(self) -> bytes:
         """The line of the columns' names."""
-        return self._mark + ",".join(COLUMNS).encode() + b"\r\n"
+        return self._mark + self._titles
 
     def rows(self, records: Sequence[Numbered]) -> bytes:
         """A line for each record."""

@@ -67,10 +67,11 @@ class Ndjson:
         return b""
 
 
-def open_format(name: str, *, numbered: bool = True, mark: bool = False) -> Format:
+def open_format(name: str, *, numbered: bool = True, mark: bool = False, titled: bool = True) -> Format:
     """A file of one of the ``FORMATS``.
 
-    ``numbered`` is for NDJSON: with the records' numbers. ``mark`` is for CSV: with a BOM, as spreadsheets want it.
+    ``numbered`` is for NDJSON: with the records' numbers. ``mark`` is for CSV: with a BOM, as spreadsheets want it; so
+    is ``titled``: with the line of the columns' names.
 
     Raises ``InvalidParameter`` for any other name, and where what the format needs is not installed.
     """
@@ -78,7 +79,7 @@ def open_format(name: str, *, numbered: bool = True, mark: bool = False) -> Form
         case "ndjson":
             return Ndjson(numbered=numbered)
         case "csv":
-            return CommaSeparated(mark=mark)
+            return CommaSeparated(mark=mark, titled=titled)
         case "parquet":
             return Parquet()
         case _:

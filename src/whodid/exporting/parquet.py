@@ -113,8 +113,7 @@ def _load() -> tuple[Any, Any]:
         import pyarrow.parquet as pq  # type: ignore[import-untyped] # noqa: PLC0415
     except ImportError as error:
         raise InvalidParameter(
-            "the format parquet needs pyarrow, which is not installed: pip install 'whodid[parquet]'; "
-            "ndjson and csv need nothing"
+            "the format parquet needs pyarrow, which is not installed: pip install pyarrow; ndjson and csv need nothing"
         ) from error
     return pa, pq
 

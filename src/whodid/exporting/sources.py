@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from msgspec.structs import replace
 
 from whodid.records import Kind
-from whodid.store.base import Numbered, Search, Store
+from whodid.store.base import Numbered, Position, Search, Store
 
 _PAGE = 1000
 _PAGE_BYTES = 1024 * 1024
@@ -13,11 +13,19 @@ _PAGE_BYTES = 1024 * 1024
 
 
 async def by_time(
-    store: Store, account_no: int, since_ms: int, until_ms: int, kind: Kind | None
+    store: Store, account_no: int, since_ms: int, until_ms: int, kind: Kind | None, *, after: Position | None = None
 ) -> AsyncIterator[list[Numbered]]:
-    """The records with ``createdAt`` in ``[since_ms, until_ms)``; by the log, not the search index."""
+    """The records with ``createdAt`` in ``[since_ms, until_ms)``, or those of them that come after a place.
+
+    By the log, not the search index.
+    """
+    since_ms = since_ms if after is None else max(since_ms, after.created_ms)
     async for chunk in store.window(account_no, since_ms, until_ms, kind):
-        yield [Numbered(entry.seq, entry.kind, entry.created_ms, entry.record) for entry in chunk]
+        yield [
+            Numbered(entry.seq, entry.kind, entry.created_ms, entry.record)
+            for entry in chunk
+            if after is None or (entry.created_ms, entry.seq) > after
+        ]
 
 
 async def by_search(store: Store, search: Search) -> AsyncIterator[list[Numbered]]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whodid.errors import NotFound
@@ -18,6 +18,7 @@ from whodid.web.feeding import FeedPages
 from whodid.web.identity import IdentityPages
 from whodid.web.logs import LogPages
 from whodid.web.openapi import openapi_document
+from whodid.web.streaming import Slots
 from whodid.web.throttle import TellGrants, Throttle
 
 ACTIONS = "/api/v1/logs/user/actions"
@@ -40,6 +41,9 @@ EXPIRE_TOKEN = "/api/v2/tokens/{id}/expire"  # noqa: S105 (a path)
 CHECKPOINT = "/log/{account}/checkpoint"
 TILE = "/log/{account}/tile/{level}/{number}"
 
+MOVED = {"/": "/docs", "/docs/": "/docs", "/api/openapi.json": "/openapi.json"}
+"""Where people look for a page, and where it is."""
+
 # What the variable parts of a path may be. No page looks at more than what is matched here, nor is more written down
 # as a page's own path; so each page has one spelling. Any id is let through, to be told what is wrong with it.
 _PARTS = {
@@ -57,6 +61,7 @@ def build_app(service: Service) -> ASGIApp:
     evidence = EvidencePages(service)
     identity = IdentityPages(service)
     logs = LogPages(service)
+    slots = Slots(service.settings.streams)
     public_log = service.settings.public_log
     document = openapi_document(public_log=public_log)
     docs = DocsPages(document)
@@ -73,9 +78,9 @@ def build_app(service: Service) -> ASGIApp:
         GuardedPage(api, PROOF, GET=evidence.proof),
         GuardedPage(api, CONSISTENCY, GET=evidence.consistency),
         GuardedPage(api, SEARCH, GET=logs.search),
-        GuardedPage(api, FEED, GET=FeedPages(service).feed),
+        GuardedPage(api, FEED, GET=FeedPages(service, slots).feed),
         GuardedPage(api, SUMMARY, GET=logs.summary),
-        GuardedPage(api, EXPORT, GET=ExportPages(service).export),
+        GuardedPage(api, EXPORT, GET=ExportPages(service, slots).export),
         GuardedPage(api, PAGED_ACTIONS, GET=logs.paged(Kind.ACTION)),
         GuardedPage(api, PAGED_TOKEN_USES, GET=logs.paged(Kind.TOKEN)),
         GuardedPage(api, RECORD, GET=logs.record),
@@ -93,11 +98,22 @@ def build_app(service: Service) -> ASGIApp:
         Page("/openapi.json", GET=openapi),
         Page("/docs", GET=docs.page),
         Page("/docs/docs.css", GET=docs.style),
+        Page("/docs/docs.js", GET=docs.script),
+        *(Page(route, GET=_leading_to(there)) for route, there in MOVED.items()),
     ]
     if service.rate_limit is None:
         return Exchanges(_Pages(pages, api), service.metrics)
     throttle = Throttle(service.rate_limit, service.gate)
     return TellGrants(Exchanges(_Pages(pages, api, throttle), service.metrics))
+
+
+def _leading_to(path: str) -> Handler:
+    """What sends a caller on to another page."""
+
+    async def lead(exchange: Exchange) -> Response:  # noqa: ARG001
+        return RedirectResponse(path)
+
+    return lead
 
 
 class _Pages:

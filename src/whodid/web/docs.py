@@ -1,7 +1,7 @@
-"""The page of the API for people, and its style sheet: made once, at the start, of the OpenAPI document.
+"""The page of the API for people, its style sheet and its script: made once, at the start, of the OpenAPI document.
 
-It takes no token and tells no secret, needs no script, and has nothing from elsewhere: so it works without a network,
-and its policy lets nothing else in.
+It takes no token and tells no secret, and has nothing from elsewhere: so it works without a network, and its policy
+lets nothing else in. Its script finds calls and opens what a link leads to; the page can be read without it.
 """
 
 import hashlib
@@ -15,10 +15,13 @@ from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from whodid.web.exchange import Exchange
-from whodid.web.reference import chapters, forms
+from whodid.web.reference import chapters, schemas, shared
 
-POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""What a browser may load for the page: its style sheet."""
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What a browser may load for the page: its script and its style sheet."""
 
 _CODE = re.compile(r"`([^`]+)`")
 _JSON = re.compile(
@@ -33,6 +36,7 @@ class DocsPages:
         """``document`` is the OpenAPI document, as JSON."""
         self._page = render_page(document).encode()
         self._style = _asset("docs.css").encode()
+        self._script = _asset("docs.js").encode()
 
     async def page(self, exchange: Exchange) -> Response:
         """The page."""
@@ -41,6 +45,10 @@ class DocsPages:
     async def style(self, exchange: Exchange) -> Response:
         """Its style sheet."""
         return _answer(exchange, self._style, "text/css", {})
+
+    async def script(self, exchange: Exchange) -> Response:
+        """Its script."""
+        return _answer(exchange, self._script, "text/javascript", {})
 
 
 def render_page(document: bytes) -> str:
@@ -55,7 +63,7 @@ def render_page(document: bytes) -> str:
     )
     environment.filters |= {"prose": _prose, "coded": _coded, "lit": _lit}
     template = environment.get_template("docs.html")
-    return template.render(info=shown["info"], chapters=chapters(shown), forms=forms(shown))
+    return template.render(info=shown["info"], chapters=chapters(shown), shared=shared(shown), schemas=schemas(shown))
 
 
 def _asset(name: str) -> str:

@@ -18,6 +18,7 @@ from whodid.errors import InconsistentLog, InvalidParameter, MethodNotAllowed, S
 from whodid.metrics import Metrics
 from whodid.tokens import PREFIX, without_tokens
 from whodid.web.problems import problem, status_of
+from whodid.web.streaming import cut
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,12 @@ class Exchange:
         """
         route: str | None = None if self.parts else self.scope.get("whodid.route")
         path: str = route or self.scope["raw_path"].decode("ascii", "replace")
-        return _without_tokens(path)
+        return without_hidden_tokens(path)
+
+    @property
+    def wants_head(self) -> bool:
+        """Whether the answer's headers alone are asked for."""
+        return bool(self.scope["method"] == "HEAD")
 
     @property
     def target(self) -> str:
@@ -121,16 +127,16 @@ class Exchange:
         )
 
 
-def _without_tokens(path: str) -> str:
-    """The path with what looks like a token cut short, also where it is percent-encoded, or that once more."""
-    decoded = path
+def without_hidden_tokens(text: str) -> str:
+    """The text with what looks like a token cut short, also where it is percent-encoded, or that once more."""
+    decoded = text
     for _ in range(_MOST_ENCODED):
         if "%" not in decoded:
             break
         decoded = unquote(decoded)
         if PREFIX in decoded:
             return quote(without_tokens(decoded))
-    return without_tokens(path)
+    return without_tokens(text)
 
 
 @lru_cache(maxsize=1024)
@@ -225,17 +231,32 @@ class Exchanges:
         try:
             await self._app(scope, receive, send_more)
         except WhodidError as error:
-            await _told(error, request_id, self._troubles)(scope, receive, send_more)
+            if status:
+                status = self._break_off(error, scope)
+            else:
+                await _told(error, request_id, self._troubles)(scope, receive, send_more)
         except Exception:
             log.exception("a request failed", extra={"request_id": request_id})
             if status:
-                raise
-            await problem(WhodidError(_see_log("an internal error", request_id)))(scope, receive, send_more)
+                cut(scope)
+                status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+            else:
+                await problem(WhodidError(_see_log("an internal error", request_id)))(scope, receive, send_more)
         seconds = time.perf_counter() - began
         route = scope.get("whodid.route", "unknown")
         self._metrics.answered(scope["method"], route, status, seconds)
         if log.isEnabledFor(logging.DEBUG) or status >= 500:
             _log(scope, route, status, seconds)
+
+    def _break_off(self, error: WhodidError, scope: Scope) -> int:
+        """End an answer that has begun, so that it is not taken for whole; the status that the error would have had."""
+        request_id = scope["whodid.request_id"]
+        told = without_tokens(error.message)
+        if isinstance(error, StoreUnavailable):
+            self._troubles.log(told, request_id)
+        log.warning("an answer broke off: %s", told, extra={"request_id": request_id})
+        cut(scope)
+        return status_of(error).value
 
 
 def _told(error: WhodidError, request_id: str, troubles: _Troubles) -> Response:

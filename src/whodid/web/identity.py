@@ -6,7 +6,7 @@ that it was made.
 """
 
 import re
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -26,7 +26,7 @@ from whodid.auth import (
     refuse,
 )
 from whodid.changing import Caller
-from whodid.errors import InvalidParameter, Unauthenticated
+from whodid.errors import Conflict, InvalidParameter, Unauthenticated
 from whodid.query.parameters import Parameters, once_each, parse_age, quoted
 from whodid.records import Email, Id, Time, parse_time, pattern_of, render_time
 from whodid.service import Service
@@ -35,6 +35,9 @@ from whodid.web.exchange import Exchange
 from whodid.web.forms import read_form
 
 JSON = "application/json"
+
+MOST_TOKENS: Final = 100
+"""How many tokens of one owner may hold at once, for another to be made here; the operator may make more."""
 
 _ID = pattern_of(Id)
 _AGE = re.compile(r"[0-9]+[a-z]", re.ASCII).fullmatch
@@ -85,7 +88,8 @@ class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: TokenName
     scope: ScopeName
-    expires: Expiry
+    expires: Expiry | UnsetType = UNSET
+    """After how long, or when; after the usual life where it is left out."""
     user_id: Id | UnsetType = UNSET
     """Whose it is to be; the caller's where it is left out."""
 
@@ -222,16 +226,23 @@ class IdentityPages:
         return _answer(Tokens([self._token(token, owners[token.user_id]) for token in wanted]))
 
     async def create_token(self, exchange: Exchange) -> Response:
-        """A new token with its text, of the caller; or of another user, if an administrator asks."""
+        """A new token with its text, of the caller; or of another user, if an administrator asks.
+
+        Only an administrator's lives longer than the token that asks for it: whoever got hold of a token for a while
+        could else keep a way in. Administrators may add users, so they could make themselves one anyway.
+        """
 
         async def create(caller: Caller, asked: NewToken) -> tuple[Token, str, User]:
             owner_id = caller.principal.user_id if asked.user_id is UNSET else asked.user_id
             if owner_id != caller.principal.user_id:
                 caller.must(MANAGE_TOKENS)
             owner = await caller.identity.user_of(caller.account, owner_id)
-            life = _parse_expiry(asked.expires)
+            end = {} if asked.expires is UNSET else _parse_expiry(asked.expires)
+            if refuse(caller.principal, MANAGE_TOKENS):
+                end["latest_ms"] = caller.principal.expires_ms
+            await self._check_room(caller, owner)
             token, text = await caller.identity.create_token(
-                caller.account, caller.actor, owner, scope=asked.scope, name=asked.name, **life
+                caller.account, caller.actor, owner, scope=asked.scope, name=asked.name, **end
             )
             return token, text, owner
 
@@ -258,6 +269,17 @@ class IdentityPages:
         token, owner = await self._changer.change(exchange.bearer, exchange.call, EXPIRE_OWN_TOKENS, ask, expire)
         return _answer(self._token(token, owner))
 
+    async def _check_room(self, caller: Caller, owner: User) -> None:
+        """Raise ``Conflict`` where the owner has as many tokens as may be.
+
+        Two calls at once don't both get the last one: a commit under the version that was counted under is refused
+        where another one came before it.
+        """
+        now_ms = self._clock()
+        tokens = await self._store.tokens(caller.account.no)
+        if sum(token.user_id == owner.id and _holds(token, now_ms) for token in tokens) >= MOST_TOKENS:
+            raise Conflict(f"{owner.email} has {MOST_TOKENS} tokens that have not expired, the most; expire one first")
+
     async def _admit(self, exchange: Exchange, operation: Operation) -> Principal:
         """Who makes a call that has no parameters; it is recorded."""
         fault = None
@@ -278,8 +300,13 @@ class IdentityPages:
             createdAt=render_time(token.created_ms),
             expiresAt=render_time(token.expires_ms),
             expiredAt=None if expired_ms is None else render_time(expired_ms),
-            active=owner.active and expired_ms is None and self._clock() < token.expires_ms,
+            active=owner.active and _holds(token, self._clock()),
         )
+
+
+def _holds(token: Token, now_ms: int) -> bool:
+    """Whether it has not expired, neither by time nor by its owner."""
+    return token.expired_ms is None and now_ms < token.expires_ms
 
 
 def _user(user: User) -> ShownUser:

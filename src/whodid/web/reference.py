@@ -7,20 +7,20 @@ from typing import Any, Final
 
 Document = Mapping[str, Any]
 
-_FORMS: Final = "#/components/schemas/"
+_SCHEMAS: Final = "#/components/schemas/"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value is, in words; ``form`` is the form whose name stands behind them."""
+    """What a value is, in words; ``schema`` is the schema whose name stands behind them."""
 
     text: str
-    form: str | None = None
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A parameter, or a field of a form."""
+    """A parameter, or a field of a schema."""
 
     name: str
     place: str
@@ -36,7 +36,7 @@ class Content:
     """What is sent or answered, in one form of it."""
 
     media_type: str
-    form: str | None
+    schema: str | None
     example: str | None
 
 
@@ -63,6 +63,9 @@ class Entry:
     scopes: Sequence[str]
     roles: Sequence[str]
     parameters: Sequence[Row]
+    """Its own."""
+    shared: Sequence[str]
+    """The names of those that it has in common with other calls."""
     body: Sequence[Content]
     replies: Sequence[Reply]
     problems: Sequence[Reply]
@@ -84,13 +87,21 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What the document has a schema of: fields, or one of several forms."""
+class Schema:
+    """What the document has a schema of: fields, or one of several schemas."""
 
     name: str
     says: str
     rows: Sequence[Row]
     kinds: Sequence[Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Parameters that several calls have in common."""
+
+    says: str
+    rows: Sequence[Row]
 
 
 def chapters(document: Document) -> list[Chapter]:
@@ -102,10 +113,16 @@ def chapters(document: Document) -> list[Chapter]:
     ]
 
 
-def forms(document: Document) -> list[Form]:
-    """All forms, by name."""
-    schemas = document["components"]["schemas"]
-    return [_form(name, schemas[name]) for name in sorted(schemas)]
+def shared(document: Document) -> Shared:
+    """The parameters that several calls have in common."""
+    components = document["components"]
+    return Shared(components["x-filters"], [_parameter(one) for one in components["parameters"].values()])
+
+
+def schemas(document: Document) -> list[Schema]:
+    """All schemas, by name."""
+    every = document["components"]["schemas"]
+    return [_schema(name, every[name]) for name in sorted(every)]
 
 
 def _entries(document: Document) -> Iterator[tuple[str, Entry]]:
@@ -117,15 +134,17 @@ def _entries(document: Document) -> Iterator[tuple[str, Entry]]:
 def _entry(document: Document, path: str, method: str, operation: Document) -> Entry:
     replies = [_reply(document, status, reply) for status, reply in operation["responses"].items()]
     contents = operation.get("requestBody", {}).get("content", {})
+    parameters = operation.get("parameters", ())
     return Entry(
         name=operation["operationId"],
         method=method.upper(),
         path=path,
         summary=operation["summary"],
-        says=operation.get("description", "").partition("\n\nScopes: ")[0] if _is_told(operation) else "",
+        says=_told(document, operation),
         scopes=operation.get("x-scopes", ()),
         roles=operation.get("x-roles", ()),
-        parameters=[_parameter(_resolved(document, one)) for one in operation.get("parameters", ())],
+        parameters=[_parameter(one) for one in parameters if "$ref" not in one],
+        shared=[one["$ref"].rpartition("/")[2] for one in parameters if "$ref" in one],
         body=[_content(document, media_type, content) for media_type, content in contents.items()],
         replies=[reply for reply in replies if reply.status < "300"],
         problems=[reply for reply in replies if reply.status >= "300"],
@@ -133,9 +152,11 @@ def _entry(document: Document, path: str, method: str, operation: Document) -> E
     )
 
 
-def _is_told(operation: Document) -> bool:
-    """Whether there is more to say than who may call."""
-    return not operation.get("description", "Scopes: ").startswith("Scopes: ")
+def _told(document: Document, operation: Document) -> str:
+    """What is said of an operation, but for who may call, and what is said of all shared parameters."""
+    paragraphs = operation.get("description", "").split("\n\n")
+    common = document["components"]["x-filters"]
+    return "\n\n".join(one for one in paragraphs if one != common and not one.startswith("Scopes: "))
 
 
 def _resolved(document: Document, piece: Document) -> Document:
@@ -181,17 +202,17 @@ def _content(document: Document, media_type: str, content: Document) -> Content:
         example = json.dumps(example, indent=2, ensure_ascii=False)
     schema = content["schema"]
     kinds = [_kind(one) for one in (schema, *schema.get("anyOf", ()))]
-    return Content(media_type, next((kind.form for kind in kinds if kind.form), None), example)
+    return Content(media_type, next((kind.schema for kind in kinds if kind.schema), None), example)
 
 
-def _form(name: str, schema: Document) -> Form:
+def _schema(name: str, schema: Document) -> Schema:
     required = schema.get("required", ())
     rows = [
         Row(field, "", field in required, _kind(one), _says_of(one), [str(given) for given in one.get("examples", ())])
         for field, one in schema.get("properties", {}).items()
     ]
     kinds = [] if "properties" in schema else [_kind(one) for one in schema.get("anyOf", (schema,))]
-    return Form(name, schema.get("description", ""), rows, kinds)
+    return Schema(name, schema.get("description", ""), rows, kinds)
 
 
 def _says_of(schema: Document) -> str:
@@ -203,16 +224,16 @@ def _says_of(schema: Document) -> str:
 def _kind(schema: Document) -> Kind:
     """What a value of this schema is."""
     if "$ref" in schema:
-        return Kind("", schema["$ref"].removeprefix(_FORMS))
+        return Kind("", schema["$ref"].removeprefix(_SCHEMAS))
     if "enum" in schema:
         return Kind(f"one of {', '.join(map(str, schema['enum']))}{_default(schema)}")
     if "anyOf" in schema:
         kinds = [_kind(one) for one in schema["anyOf"]]
-        form = next((kind.form for kind in kinds if kind.form), None)
-        return Kind(" or ".join(kind.text for kind in kinds if kind.text), form)
+        named = next((kind.schema for kind in kinds if kind.schema), None)
+        return Kind(" or ".join(kind.text for kind in kinds if kind.text), named)
     if schema.get("type") == "array":
         item = _kind(schema["items"])
-        return Kind(f"list of {item.text}".strip(), item.form)
+        return Kind(f"list of {item.text}".strip(), item.schema)
     return Kind(f"{_plain(schema)}{_default(schema)}")
 
 

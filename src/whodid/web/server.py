@@ -13,7 +13,7 @@ import httptools
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from whodid.config import Settings
 from whodid.errors import InvalidSetting
@@ -21,7 +21,7 @@ from whodid.logs import set_up_logs
 from whodid.service import Service, start_service
 from whodid.store.urls import shown
 from whodid.web.app import build_app
-from whodid.web.streaming import ABORT
+from whodid.web.streaming import ABORT, STALLED_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ _HEAD_SECONDS = 30
 """How long a connection may take to send the head of a request, the first one from its beginning on."""
 
 _KEEP_ALIVE_SECONDS = 65
+_LEAST_TAKEN_BYTES = 1024 * 1024
+"""How much of an answer, of what is left of it, must be taken in ``STALLED_SECONDS``: as of a stream, a chunk."""
+
 _GC_ALLOCATIONS = 50_000
 """A batch makes some ten thousand short-lived objects, and no cycles: looking for those each 700 is wasted."""
 
@@ -153,6 +156,8 @@ class _Server(uvicorn.Server):
 class _BoundedProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP protocol, with bounds on what it leaves open: how long heads and trailers may be, and take.
 
+    And how long an answer may take to be read, since whoever reads nothing makes the server keep it in memory.
+
     The parser keeps a line, its headers and the trailers of a chunked body in memory until they are whole. How many of
     the bytes that arrive together belong to them can't be told; but where nothing begins, ends or is body in them,
     all do.
@@ -164,6 +169,10 @@ class _BoundedProtocol(HttpToolsProtocol):
     """Whether the bytes that are being looked at did."""
     _in_head = True
     _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+    """When it is looked next whether what waits to be read becomes less."""
+    _answering: RequestResponseCycle | None = None
+    """The request that is being answered; others may wait behind it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
@@ -173,7 +182,37 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """A client is gone."""
         self._no_deadline()
+        self._no_longer_wait_for_reader()
         super().connection_lost(exc)
+        if self._answering is not None:  # uvicorn tells the last request that came, which may wait behind this one
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is written."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """The client has read most of what was written."""
+        self._no_longer_wait_for_reader()
+        super().resume_writing()
+
+    def _wait_for_reader(self) -> None:
+        waiting_bytes = self.transport.get_write_buffer_size()
+        self._reading = self.loop.call_later(STALLED_SECONDS, self._look_at_reader, waiting_bytes)
+
+    def _no_longer_wait_for_reader(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _look_at_reader(self, waited_bytes: int) -> None:
+        if self.transport.get_write_buffer_size() <= waited_bytes - _LEAST_TAKEN_BYTES:
+            self._wait_for_reader()
+        else:
+            log.info("a reader takes next to nothing: its connection is cut")
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
@@ -226,7 +265,17 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._no_deadline()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
-            self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+            self.scope[ABORT] = self._abort  # type: ignore[typeddict-unknown-key]
+
+    def _abort(self) -> None:
+        """Cut the connection, with which the answer that is being sent is over."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+        self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body arrived."""

@@ -35,7 +35,8 @@ valid token is recorded in the log before it is answered.
 Errors are `application/problem+json` (RFC 9457): `code` is for programs and never changes, `detail` says what would be
 right. A parameter or field that is not known is an error: a typing slip must not widen an answer.
 
-The samples take `WHODID_URL`, like `http://127.0.0.1:8600`, and `WHODID_TOKEN` from the environment."""
+The samples take `WHODID_URL`, like `http://127.0.0.1:8600`, and `WHODID_TOKEN` from the environment. Their account is
+`org-acme-acc0`, that of `whodid demo`. Ids in them are nobody's: put in one of yours."""
 
 
 def openapi_document(*, public_log: bool = False) -> bytes:
@@ -58,6 +59,7 @@ def openapi_document(*, public_log: bool = False) -> bytes:
             "components": {
                 "schemas": _schemas(),
                 "parameters": filtering.components(),
+                "x-filters": filtering.FILTERS_SAY,
                 "headers": _headers(),
                 "examples": problem_examples(),
                 "securitySchemes": {
@@ -116,7 +118,7 @@ def _headers() -> Described:
 
     limited = "Where the server has a rate limit:"
     return {
-        "Link": text('Where there is more: the next page, relative, with rel="next" (RFC 8288).'),
+        "Link": text('Where there is more: the next page, as a relative URL, with rel="next" (RFC 8288).'),
         "Vary": text("Accept"),
         "Cache-Control": text("Tiles never change."),
         "Retry-After": number("After how many seconds to try again."),

@@ -30,13 +30,13 @@ STRUCTS: Final = (SingleProof, Growth)
 
 # Of a log of eight entries, of which ACTION is that number 5, with a key that nobody uses.
 _NOTE: Final = (
-    "audit.acme.example/log/org-acme\n8\nU85KRcUkF2JJcDSDymbkxvVgB9ctBY1xiKuR96bRtCs=\n\n"
-    "— audit.acme.example/log/org-acme "
-    "aayw8hb+ArUB4s5ee5OUeoYQA8fn3RSVljQw5fUHmuu40BAxu3+qpMTO31kQFI9rZA8oPKXcGnIRmwOFppLxyG5ORQ4=\n"
+    "audit.acme.example/log/org-acme-acc0\n8\nx2MbUpcPD4Xc6cfh+gK4EDIhNbDNEQjltnskF9AI+WM=\n\n"
+    "— audit.acme.example/log/org-acme-acc0 "
+    "V7s/sgFxDiUMRakpvlzXLEHlOa+CN02P1bbkgNpa1XJEqc20CHkDAjkMgIvhF9cr9CmXyTGPnrdx4P911AGr3o1XJg8=\n"
 )
 _HASHES: Final = {
     (4, 5): "/CIbQtJn4XRNsrVtn449t8xLdp6fFCRu8qiZj7/hkHI=",
-    (5, 6): "w8ZTNM2M+3+WTdSR7idfWu/iVX9VET2EHF2JDVjd/x8=",
+    (5, 6): "WaDZ8phdUgfI5cWR23+w9J3YBUCZqw7uE9/8bdpmKPA=",
     (6, 8): "lqZePLD9tVE/yEBTpvMbt4apDavCjoFrADy8oKjZnOE=",
     (0, 4): "WvE+JCg+9kxSRrFrjz2xKpgB0uMX6fCYYa2ybU0RHZQ=",
 }
@@ -51,7 +51,7 @@ PROOF: Final = msgspec.convert(
         "record": ACTION.record.decode(),
         "proof": _INCLUSION,
         "checkpoint": _NOTE,
-        "key": "audit.acme.example/log/org-acme+69acb0f2+AUvq3isjNDC5cYuqzs8P4FHLIqILbXmlqfxa2HOI4vc8",
+        "key": "audit.acme.example/log/org-acme-acc0+57bb3fb2+AazQZb2uz2RDN9Y9plFb/0nTZbQYt3WWwRZMhuS67Epw",
     },
     SingleProof,
 )
@@ -157,5 +157,5 @@ def _of_log(
         replies={"200": {"description": summary, "content": content}},
         headers=("Cache-Control",),
         problems=(InvalidParameter, NotFound, InconsistentLog, Overloaded, StoreUnavailable),
-        sample=Sample(path=f"/log/{ACCOUNT}/{path}", more=() if content.keys() == {TEXT} else ("-o tile",)),
+        sample=Sample(path=f"/log/{ACCOUNT}/{path}", more=() if content.keys() == {TEXT} else ("--fail", "-o tile")),
     )

@@ -1,5 +1,6 @@
 """Examples: an account as the document shows it: its people, its tokens, and what its log has of them.
 
+The account and its people have the names that those of the demonstration have; ids are nobody's.
 Records are rendered by what renders real ones, and cursors by what makes real ones.
 """
 
@@ -14,7 +15,7 @@ from whodid.store.base import Position, Role, Scope
 from whodid.tokens import PREFIX
 from whodid.web.identity import IssuedToken, ShownToken, ShownUser
 
-ACCOUNT: Final = "org-acme"
+ACCOUNT: Final = "org-acme-acc0"
 USER_ID: Final = "5e1cbf251c26d68f7ce6361e"
 TOKEN_ID: Final = "61043b2bbcb6d95b55adc5fd"  # noqa: S105 (an id)
 PIPELINE_ID: Final = "6104253be1d666c9ded178c2"

@@ -23,12 +23,12 @@ _FILTERS: Final[dict[str, tuple[str, Described, list[str]]]] = {
     "kind": ("Actions, or token uses.", _KIND, ["action"]),
     "type": ("The area that an action is from.", _NAME, ["pipeline", "user"]),
     "action": ("What was done.", _NAME, ["!update"]),
-    "user_id": ("Who did it.", _TEXT, [USER_ID]),
-    "user_email": ("Who did it, by address; as it was then.", _TEXT, ["ann@acme.example"]),
+    "user_id": ("Who did it; of actions and token uses.", _TEXT, [USER_ID]),
+    "user_email": ("Who did it, by address, as it was then; of actions.", _TEXT, ["ann@acme.example"]),
     "target_id": ("What it was done to.", _TEXT, [PIPELINE_ID]),
     "token_id": ("The token that was used.", _TEXT, [TOKEN_ID]),
     "scope": ("The scope of the token that was used.", _NAME, ["api"]),
-    "outcome": (f"How it ended; the server's own say {', '.join(get_args(Outcome))}.", _NAME, ["!success"]),
+    "outcome": (f"How it ended; the server's own say {', '.join(get_args(Outcome))}.", _NAME, ["failure", "denied"]),
     "ip_address": ("Where it came from.", _TEXT, ["192.0.2.17"]),
 }
 
@@ -42,7 +42,8 @@ TIME: Final[Described] = {
 """A moment, in the four forms that are taken."""
 
 FILTERS_SAY: Final = (
-    "A filter that is given several times means any of its values. A value with `!` in front means: not this one. "
+    "A filter that is given several times means any of its values. A value with `!` in front means: not this one; "
+    "that finds records without the field, too. "
     f"Filters have at most {MOST_VALUES} values together, of {LONGEST_VALUE} characters each; "
     "a parameter that is not known is refused."
 )
@@ -79,7 +80,9 @@ def _q() -> Described:
     says = (
         "What to look for. `field:value`, where fields are the filters above, and "
         f"{aliases}. Words alone must be anywhere in the record. All terms must hold; `OR`, `NOT` or `-`, and "
-        'parentheses say otherwise. A star at the end: what begins so. Values with spaces: `target:"a b"`. '
+        "parentheses say otherwise; a negation finds records without the field, too. Token uses have their user's id "
+        "and no address: `user:` with an id finds both. A star at the end: what begins so. "
+        'Values with spaces: `target:"a b"`. '
         f"Times: `{CREATED}:>=2026-01-01`, `{CREATED}:2026-01-01..2026-01-31`, `{CREATED}:>=7d`, outside of OR and NOT."
         f" At most {LONGEST_Q} characters, {MOST_TERMS} terms, {MOST_LEVELS} levels; errors name the position."
     )
@@ -93,7 +96,7 @@ Q_EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         f"type:pipeline -action:update user:ann@acme.example {CREATED}:>=2026-01-01",
     ),
     "words": ("Words anywhere in the record", '"deploy to production" rollback'),
-    "or": ("One or the other", "(type:pipeline OR type:registry) -outcome:success"),
+    "or": ("One or the other", "type:pipeline (outcome:failure OR outcome:denied)"),
     "prefix": ("What begins so", "user:ann* depl*"),
     "times": ("A stretch of time", f"{CREATED}:2026-01-01..2026-01-31 action:delete"),
 }

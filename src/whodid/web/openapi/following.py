@@ -27,6 +27,7 @@ from whodid.web.openapi.describing import (
     whole,
 )
 from whodid.web.openapi.examples import (
+    ACCOUNT,
     ACTION,
     EXPORT_CURSOR,
     FEED_CURSOR,
@@ -61,7 +62,8 @@ def _feed() -> Call:
         summary="Follow the log: every entry exactly once, in order.",
         says=(
             f"{FILTERS_SAY}\n\nWhoever follows `next` misses nothing and gets nothing twice. `next` is always there; "
-            "`head` is how many entries the log has. Calls of the feed are entries, too.\n\n"
+            "`head` is how many entries the log has. A page may have fewer records than `limit` before the end is "
+            "reached. Calls of the feed are entries, too.\n\n"
             f"`Accept` chooses the form. `{JSON}`: a page. `{LINES}`: a stream of lines up to the head, and on for as "
             f"long as something new comes within `wait` seconds. `{EVENTS}`: a live tail, which goes on for as long as "
             f"the token is good; a heartbeat comes every {HEARTBEAT_SECONDS:.0f} seconds."
@@ -122,9 +124,12 @@ def _export() -> Call:
         group=GROUP,
         summary="Export records as a file, the oldest first.",
         says=(
-            f"{FILTERS_SAY}\n\nAny number of records. The log tells of the export before it begins. After a break, go "
-            "on with the number of the last record that was received. In CSV, what a spreadsheet would take for a "
-            "formula is guarded. Parquet is compressed inside: with it, `compression` must be `none`."
+            f"{FILTERS_SAY}\n\nAny number of records. The log tells of the export before it begins. In CSV, what a "
+            "spreadsheet would take for a formula is guarded. Parquet is compressed inside: with it, `compression` "
+            "must be `none`.\n\nAfter a break, go on with the number of the last whole record: with `after`, a file of "
+            "any format begins behind that. Plain lines and rows can be appended to those that there are; of CSV, "
+            "leave out the first line of the new file, the names. What is compressed, and Parquet, stays a file of "
+            "its own."
         ),
         by=SEARCH,
         parameters=[
@@ -138,7 +143,7 @@ def _export() -> Call:
         sample=Sample(
             path="/api/v2/logs/export",
             query=("format=csv", "compression=gzip", "since=30d"),
-            more=("-o org-acme.csv.gz",),
+            more=("--fail", f"-o {ACCOUNT}.csv.gz"),
         ),
     )
 

@@ -15,11 +15,13 @@ from whodid.auth import (
     Operation,
 )
 from whodid.errors import InvalidCursor, NameTaken, NotFound
+from whodid.identity import USUAL_LIFE_DAYS
 from whodid.query.pages import DEFAULT_FOUND, MOST_FOUND
 from whodid.records import Id
 from whodid.store.base import Role, Scope
 from whodid.web.forms import MAX_FORM_BYTES
 from whodid.web.identity import (
+    MOST_TOKENS,
     IssuedToken,
     Me,
     NewToken,
@@ -162,7 +164,9 @@ def _create_token() -> Call:
         summary="Make a token.",
         says=(
             "The reply has the token's text: the only place where it ever is. `expires` is an age or a time, a year "
-            f"ahead at most. {_of_others(MANAGE_TOKENS)} {_BODY_SAYS}"
+            f"ahead at most; {USUAL_LIFE_DAYS}d without it. Only an administrator's token makes one that lives longer "
+            f"than itself. While {MOST_TOKENS} tokens of a user have not expired, no more are made (409). "
+            f"{_of_others(MANAGE_TOKENS)} {_BODY_SAYS}"
         ),
         by=CREATE_OWN_TOKENS,
         body=_body(NewToken, new),

@@ -40,7 +40,7 @@ EXAMPLES: Final[tuple[WhodidError, ...]] = (
         "searching the log needs the role administrator, auditor, power_user, security_manager; "
         "the token's owner has user"
     ),
-    NotFound("there is no record 61042540e1d666c9ded178c4 in the log of org-acme"),
+    NotFound("there is no record 61042540e1d666c9ded178c4 in the log of org-acme-acc0"),
     NotAcceptable("a proof is text/plain or application/json; Accept must take one of them"),
     IdConflict(0, "61042540e1d666c9ded178c4"),
     NameTaken("the account has a user ann@acme.example already"),

@@ -7,6 +7,7 @@ from whodid.conditions import FIELDS
 from whodid.errors import InvalidCursor, NotFound
 from whodid.query.pages import DEFAULT_FOUND, DEFAULT_TOP, INTERVALS_MS, MOST_BUCKETS, MOST_FOUND, MOST_TOP, ORDERS
 from whodid.records import Id
+from whodid.web.logs import PAGE_BYTES
 from whodid.web.openapi.describing import (
     SCHEMAS,
     Call,
@@ -58,8 +59,9 @@ def _search() -> Call:
         summary="Search the log, the newest records first.",
         says=(
             f"{FILTERS_SAY}\n\nFollow `next` until it is null: a page may have fewer records than `limit`, even none, "
-            "and there may still be more. The window of the first page holds for all: `7d` does not move. Records that "
-            "come later with earlier times may be missed; for all records, exactly once, follow the feed."
+            f"and there may still be more: it ends where it took long, or has {PAGE_BYTES >> 20} MiB of records. The "
+            "window of the first page holds for all: `7d` does not move. Records that come later with earlier times "
+            "may be missed; for all records, exactly once, follow the feed."
         ),
         by=SEARCH,
         parameters=[

@@ -25,6 +25,7 @@ def calls() -> dict[str, dict[str, Call]]:
         "/openapi.json": {"get": _call("openapi", "/openapi.json", "This API, for machines.", _object(None))},
         "/docs": {"get": _call("docs", "/docs", "This API, for people: a page for browsers.", _text("text/html"))},
         "/docs/docs.css": {"get": _call("docs_style", "/docs/docs.css", "How that page looks.", _text("text/css"))},
+        "/docs/docs.js": {"get": _call("docs_script", "/docs/docs.js", "Its search.", _text("text/javascript"))},
     }
 
 
