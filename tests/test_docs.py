@@ -357,7 +357,8 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstr
 
 def by_curl(command: str, there: Demonstration) -> str:
     """Run a command as it stands, but for the host."""
-    environ = {**os.environ, "TOKEN": there.token, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    tokens = {"WHODID_TOKEN": there.token}
+    environ = {**os.environ, **tokens, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     done = subprocess.run(
         command.replace(HOST, there.url), shell=True, env=environ, capture_output=True, timeout=20, check=True
     )
@@ -366,7 +367,8 @@ def by_curl(command: str, there: Demonstration) -> str:
 
 def by_hand(command: str, there: Demonstration) -> str:
     """Make the same call where there is no curl: as much of it as the documentation uses."""
-    words = shlex.split(command.replace("\\\n", " ").replace(HOST, there.url).replace("$TOKEN", there.token))
+    plain = command.replace("\\\n", " ").replace(HOST, there.url)
+    words = shlex.split(re.sub(r"\$WHODID_TOKEN\b", there.token, plain))
     headers = {"User-Agent": "curl/0"}
     body: str | None = None
     url = query = ""
