@@ -91,6 +91,7 @@ class Feed:
         self._poked = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._chunks: OrderedDict[tuple[int, int, int], asyncio.Task[list[Numbered]]] = OrderedDict()
+        self._sifting = asyncio.Lock()
         self._sifters = ThreadPoolExecutor(_SIFTERS, thread_name_prefix="whodid-sieve")
         self.stopping = False
         """Whether the server stops: then nobody waits any more."""
@@ -149,8 +150,11 @@ class Feed:
 
     async def sift(self, sieve: Sieve, records: list[Numbered]) -> list[Numbered]:
         """Those of the records that a reader wants. Where that takes its time, it is found out in a thread."""
-        if not sieve.parses or sum(len(one.record) for one in records) <= _SIFTED_AT_ONCE_BYTES:
+        if not sieve.parses:
             return sieve.sifted(records)
+        if sum(len(one.record) for one in records) <= _SIFTED_AT_ONCE_BYTES:
+            async with self._sifting:  # of many readers that are woken at once, one in each turn of the event loop
+                return sieve.sifted(records)
         return await asyncio.get_running_loop().run_in_executor(self._sifters, sieve.sifted, records)
 
     async def wait(self, account_no: int, known: Head, seconds: float) -> Head:
@@ -162,7 +166,7 @@ class Feed:
         self._poked.set()
         until = self._monotonic() + seconds
         try:
-            while watched.head in (None, known) and not self.stopping:
+            while not _is_news(watched.head, known) and not self.stopping:
                 async with asyncio.timeout(max(until - self._monotonic(), 0)):
                     await watched.news.wait()
         except TimeoutError:
@@ -171,7 +175,7 @@ class Feed:
             watched.waiting -= 1
             if not watched.waiting:
                 self._watched.pop(account_no, None)
-        return watched.head or known
+        return watched.head if watched.head is not None and _is_news(watched.head, known) else known
 
     async def _watch(self) -> None:
         """Look after the logs that are waited for, as long as there are any."""
@@ -206,6 +210,11 @@ class Feed:
             watched.news.set()
         if self._watching is not None:
             await asyncio.wait([self._watching])
+
+
+def _is_news(head: Head | None, known: Head) -> bool:
+    """Whether a head is newer than the one that is known; whoever looks after a log may be behind for a moment."""
+    return head is not None and (head.size > known.size or head.identity_version > known.identity_version)
 
 
 def gone(kept_from: int, after: str) -> Gone:

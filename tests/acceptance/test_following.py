@@ -1,5 +1,6 @@
 """The feed over a socket: whoever follows it has every entry once, in order, and soon."""
 
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -221,3 +222,26 @@ def test_only_who_may_search_may_follow(tenant: Tenant) -> None:
     problem(tenant.server.get(FEED, tenant.token(Scope.LOGS_WRITE)), 403)
     answer = tenant.server.get(FEED, tenant.token(Scope.API_READONLY, Role.AUDITOR))
     assert answer.status == 200
+
+
+@pytest.mark.on_sqlite_only("what is said meanwhile does not hang on the store")
+def test_a_tail_that_passes_much_over_says_where_it_is(tmp_path: Path) -> None:
+    """Heartbeats come in time, with the place to go on from, also while others record what it does not want."""
+    patch = "import whodid.web.feeding as feeding; feeding.HEARTBEAT_SECONDS = 0.2"
+    with Running(tmp_path, before=patch) as server, tenant_of(server) as tenant:
+        record(tenant)
+        with server.connect() as connection:
+            asking = head(
+                "GET", f"{FEED}?type=tag&after=0", tenant.token(Scope.SECURITY_LOGS), Accept="text/event-stream"
+            )
+            connection.sendall(asking)
+            places: list[str] = []
+            connection.settimeout(0.05)
+            until = monotonic() + 20
+            while len(set(places)) < 3 and monotonic() < until:
+                record(tenant)
+                with contextlib.suppress(TimeoutError):
+                    lines = connection.recv(65536).decode().splitlines()
+                    places += [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
+    assert len(set(places)) >= 3
+    assert "data: " not in places

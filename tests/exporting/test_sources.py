@@ -48,10 +48,10 @@ async def test_a_search_is_gone_through_to_its_end(store: Store) -> None:
     """Page by page, oldest first, whatever it asks for otherwise; from its ``after`` on."""
     account = await filled(store)
     search = Search(account.no, Is("type", "task"), newest_first=True, limit=1)
-    found = [record.seq async for chunk in by_search(store, search) for record in chunk]
+    found = [record.seq async for chunk in by_search(store.search, search) for record in chunk]
     assert found == [number + 1 for number in range(COUNT) if number % 5]
     later = Search(account.no, Is("type", "task"), after=Position(NOW_MS + 1000, AFTER_ALL))
-    assert [record.seq async for chunk in by_search(store, later) for record in chunk] == [
+    assert [record.seq async for chunk in by_search(store.search, later) for record in chunk] == [
         number for number in found if number > 1001
     ]
 

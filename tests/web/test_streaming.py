@@ -70,6 +70,19 @@ async def test_a_stream_that_is_taken_is_whole() -> None:
     assert not line.aborted
 
 
+async def test_a_large_piece_is_sent_in_parts() -> None:
+    """Each has its own time: whoever takes a large one slowly is not cut off."""
+
+    async def large() -> AsyncIterator[bytes]:
+        yield bytes(range(256)) * 4096
+
+    line = Line(100)
+    await Stream(large(), "text/plain")(line.scope, line.receive, line.send)
+    bodies = [message["body"] for message in line.sent[1:]]
+    assert b"".join(bodies) == bytes(range(256)) * 4096
+    assert max(map(len, bodies)) == 256 * 1024
+
+
 async def test_no_piece_is_made_for_the_headers_alone() -> None:
     """``HEAD`` ends at once, also where the stream would not."""
     made: list[int] = []

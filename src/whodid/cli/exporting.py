@@ -217,7 +217,7 @@ def _records(
         kind = None if selection.kind is None else KIND_NAMES[selection.kind]
         return by_time(operator.store, home.no, since_ms, until_ms, kind, after=after)
     search = Search(home.no, selection.condition, since_ms, until_ms, newest_first=False, after=after)
-    return by_search(operator.store, search)
+    return by_search(operator.store.search, search)
 
 
 async def _deliver(source: AsyncIterator[Piece], target: Target) -> None:

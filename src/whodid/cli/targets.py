@@ -95,7 +95,8 @@ def _keep(part: Part, target: Target) -> None:
     part.keep = True
     note(
         f"{part.path.name} has all records up to number {last_seq}; to go on, run the same command with "
-        f"--after {last_seq}, and >> {part.path.name} in place of the file"
+        f"'--format {target.form} --after {last_seq} >> {part.path.name}' in place of the file, and of --bom; "
+        "then rename it"
     )
 
 

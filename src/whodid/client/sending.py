@@ -17,6 +17,8 @@ _URL = re.compile(r"[!-~]+", re.ASCII).fullmatch
 _TOKEN = re.compile(r"[!-~]+", re.ASCII).fullmatch
 _AGENT: Final = "whodid-client"
 _LONGEST = 200
+_STREAMED: Final = 10
+"""How many times as long a stream may be silent: the server may look long for what is rare."""
 
 
 def checked_url(url: str) -> str:
@@ -53,7 +55,8 @@ class Sender:
             headers["Content-Type"] = call.content_type
         if call.streamed:
             headers["Accept-Encoding"] = "identity"
-        timeout = httpx.Timeout(self._timeout_seconds, read=self._timeout_seconds + call.wait_seconds)
+        silence_seconds = self._timeout_seconds * (_STREAMED if call.streamed else 1)
+        timeout = httpx.Timeout(self._timeout_seconds, read=silence_seconds + call.wait_seconds)
         params = httpx.QueryParams(call.parameters) if call.parameters else None
         return client.build_request(
             call.method, self._url + call.path, params=params, content=call.body, headers=headers, timeout=timeout

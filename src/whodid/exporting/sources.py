@@ -1,11 +1,11 @@
 """Sources: an account's records out of a store, oldest first, by the chunk."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec.structs import replace
 
 from whodid.records import Kind
-from whodid.store.base import Numbered, Position, Search, Store
+from whodid.store.base import Found, Numbered, Position, Search, Store
 
 _PAGE = 1000
 _PAGE_BYTES = 1024 * 1024
@@ -28,13 +28,16 @@ async def by_time(
         ]
 
 
-async def by_search(store: Store, search: Search) -> AsyncIterator[list[Numbered]]:
-    """What a search finds from its ``after`` on: all of it, in the order of time, whatever its order and limit are."""
+async def by_search(search_for: Callable[[Search], Awaitable[Found]], search: Search) -> AsyncIterator[list[Numbered]]:
+    """What a search finds from its ``after`` on: all of it, in the order of time, whatever its order and limit are.
+
+    ``search_for`` is ``Store.search``, or does the same in its own time. A chunk may be empty: it was looked for
+    a while in vain.
+    """
     search = replace(search, newest_first=False, limit=_PAGE, most_bytes=_PAGE_BYTES)
     while True:
-        found = await store.search(search)
-        if found.records:
-            yield found.records
+        found = await search_for(search)
+        yield found.records
         if found.rest is None:
             return
         search = replace(search, after=found.rest, skip=0)

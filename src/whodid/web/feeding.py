@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
@@ -57,6 +57,8 @@ class _Reader:
     """The number of the next entry to look at."""
     head: Head
     """The end of the log, as far as it is known."""
+    told_at: float = field(default_factory=monotonic)
+    """When the reader was last told something of the log."""
 
     @property
     def account_no(self) -> int:
@@ -198,7 +200,7 @@ class FeedPages:
         yield _RETRY + self._heartbeat(reader)
         while True:
             async for records in self._wanted(reader):
-                yield self._as_events(reader, records)
+                yield self._as_events(reader, records) if records else self._heartbeat(reader)
             known = reader.head
             reader.head = await self._feed.wait(reader.account_no, known, HEARTBEAT_SECONDS)
             if self._feed.stopping or not await self._may_go_on(reader):
@@ -207,10 +209,15 @@ class FeedPages:
                 yield self._heartbeat(reader)
 
     async def _wanted(self, reader: _Reader) -> AsyncIterator[list[Numbered]]:
-        """What is wanted of the log up to the head, by the chunk; the reader moves on."""
+        """What is wanted of the log up to the head, by the chunk; the reader moves on.
+
+        Where nothing is wanted for a while, it says so by an empty chunk.
+        """
         async for chunk in self._feed.chunks(reader.account_no, reader.position, reader.head.size):
             reader.position = chunk[-1].seq + 1
-            if records := await self._feed.sift(reader.sieve, chunk):
+            records = await self._feed.sift(reader.sieve, chunk)
+            if records or monotonic() - reader.told_at > HEARTBEAT_SECONDS:
+                reader.told_at = monotonic()
                 yield records
 
     def _as_events(self, reader: _Reader, records: list[Numbered]) -> bytes:

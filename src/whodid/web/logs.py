@@ -4,12 +4,10 @@ Each call is recorded before its work is done, with what is wrong with its param
 uses is the call that reads them.
 """
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +23,7 @@ from whodid.records import Kind, render_time
 from whodid.service import Service
 from whodid.store.base import AFTER_ALL, BEFORE_ALL, Entry, Found, Numbered, Position, Question, Search, Store, Summary
 from whodid.web.exchange import Exchange, Handler
+from whodid.web.turns import Turns
 
 JSON = "application/json"
 
@@ -33,10 +32,10 @@ PAGE_BYTES: Final = 8 * 1024 * 1024
 
 _LONGEST_LINK: Final = 4096
 _TURNS: Final = 2
-"""How many searches of one account are made at a time: others have their turn, too."""
+_PATIENCE_SECONDS: Final = 10.0
+"""How many searches of one account are made at a time, and how long others of it wait."""
 
 _Asked = TypeVar("_Asked")
-_Told = TypeVar("_Told")
 
 
 class LogPages:
@@ -45,7 +44,7 @@ class LogPages:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._store = service.store
-        self._turns = _Turns()
+        self._turns = Turns(_TURNS, _PATIENCE_SECONDS)
 
     async def search(self, exchange: Exchange) -> Response:
         """A page of the records that are asked for."""
@@ -142,19 +141,6 @@ class LogPages:
         )
         headers = {} if cursor is None else next_link(exchange, cursor)
         return Response(body, media_type=JSON, headers=headers)
-
-
-class _Turns:
-    """Lets each account make so many searches at a time."""
-
-    def __init__(self) -> None:
-        self._free: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
-        """By account; those that somebody has, or waits for."""
-
-    async def take(self, account_no: int, work: Callable[[_Asked], Awaitable[_Told]], asked: _Asked) -> _Told:
-        """Do the work when it is the account's turn."""
-        async with self._free.setdefault(account_no, asyncio.Semaphore(_TURNS)):
-            return await work(asked)
 
 
 async def asked(

@@ -23,7 +23,9 @@ ABORT: Final = "whodid.abort"
 """In a request's scope: what cuts its connection, whatever is still to be sent."""
 
 STALLED_SECONDS: Final = 30.0
-"""How long a reader may take for one piece."""
+"""How long a reader may take for what is sent at once."""
+
+_SENT_BYTES: Final = 256 * 1024
 
 
 class Slots:
@@ -106,8 +108,9 @@ class Stream(Response):
         await self._give(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if whole:
             async for piece in self._pieces:
-                if piece:
-                    await self._give(send, {"type": "http.response.body", "body": piece, "more_body": True})
+                for at in range(0, len(piece), _SENT_BYTES):
+                    part = piece[at : at + _SENT_BYTES]
+                    await self._give(send, {"type": "http.response.body", "body": part, "more_body": True})
         await self._give(send, {"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _give(self, send: Send, message: Message) -> None:

@@ -361,6 +361,16 @@ async def test_going_on_between_records(store: Store) -> None:
         assert ([one.created_ms for one in found.records], found.rest) == (expected, None)
 
 
+async def test_a_summary_has_addresses_without_words(store: Store) -> None:
+    """Such as have single letters alone."""
+    log = await _log(store)
+    for email in ("a@b.c", "ann@b.c", "a@b.c"):
+        await log.append([(Kind.ACTION, NOW_MS, {"user_email": email, "type": "tag"})])
+    summary = await store.summarize(Question(Search(log.account.no, Is("type", "tag")), "user_email"))
+    assert summary.values == [("a@b.c", 2), ("ann@b.c", 1)]
+    assert await store.check(no_progress) == []
+
+
 async def test_the_log_by_number(store: Store) -> None:
     """By number there is every record, late-dated ones where they were appended, and the head says how many."""
     log = await _log(store)

@@ -29,10 +29,9 @@ from whodid.store.base import Finding, Progress
 from whodid.store.sqlite import identity
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.search import TermMaker, term
-from whodid.store.sqlite.tally import Counts, counted
+from whodid.store.sqlite.tally import Counts, counted, words_of_address
 from whodid.store.sqlite.time_keys import TIE_BITS
 from whodid.store.sqlite.writer import stored_ids
-from whodid.words import split
 
 MOST_FINDINGS = 1000
 """A check stops when it has found this much: the store is beyond an entry-by-entry report."""
@@ -225,7 +224,8 @@ class _Check:
             "SELECT account_no, email, group_concat(word, ' ') FROM address_word GROUP BY account_no, email"
         )
         are_right = all(
-            set(words.split(" ")) == set(split(email)) and (not self._index_is_sound or self._is_indexed(no, email))
+            set(words.split(" ")) == words_of_address(email)
+            and (not self._index_is_sound or self._is_indexed(no, email))
             for no, email, words in grouped
         )
         if self._words_are_missing or not are_right:
@@ -244,8 +244,8 @@ class _Check:
             self._tally += hash(key) * count
         self._tally &= _MASK
         for account_no, email in self._counts.addresses() - self._addresses:
-            words = split(email)
-            if words and not self._connection.execute(_HAS_WORD, (account_no, words[0], email)).get:
+            word = min(words_of_address(email))
+            if not self._connection.execute(_HAS_WORD, (account_no, word, email)).get:
                 self._words_are_missing = True
             if len(self._addresses) == _MOST_ADDRESSES:
                 self._addresses.clear()

@@ -122,8 +122,10 @@ class ServerLock:
     def migrating(self) -> Iterator[None]:
         """Meanwhile, tell others that the store is being brought up to date."""
         self._say(_MIGRATING)
-        yield
-        self._say("")
+        try:
+            yield
+        finally:
+            self._say("")
 
     def _say(self, work: str) -> None:
         os.ftruncate(self._descriptor, 0)

@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 READERS = 4
 """How many threads read at the same time what takes a moment."""
 
-SEARCHERS = 3
+SEARCHERS = 4
 """How many threads search and count: that may take seconds, and nothing else waits for them."""
 
 

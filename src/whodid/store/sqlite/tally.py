@@ -73,6 +73,11 @@ class Counts:
         addresses.write(connection, self.addresses())
 
 
+def words_of_address(email: str) -> set[str]:
+    """The words of an address; one without any has the empty one, so that the table knows all addresses."""
+    return set(split(email)) or {""}
+
+
 class Addresses:
     """The addresses whose words are in the store already, as far as is known."""
 
@@ -85,7 +90,7 @@ class Addresses:
         """Add the words of addresses, each with its account; inside a transaction."""
         self._written = addresses - self._known
         if self._written:
-            rows = sorted((no, word, email) for no, email in self._written for word in set(split(email)))
+            rows = sorted((no, word, email) for no, email in self._written for word in words_of_address(email))
             connection.executemany(f"INSERT OR IGNORE INTO {self._table} VALUES (?, ?, ?)", rows)  # noqa: S608
 
     def committed(self) -> None:
