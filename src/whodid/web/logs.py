@@ -136,7 +136,7 @@ class LogPages:
         found = await self._turns.take(principal.account_no, self._store.search, search)
         cursor = _cursor(found, search, principal.account)
         body = b'{"data":[%b],"next":%b}' % (
-            b",".join(map(numbered, found.records)),
+            b",".join([b'{"seq":%d,%b' % (seq, record[1:]) for seq, _, _, record in found.records]),
             b"null" if cursor is None else b'"%b"' % cursor.encode(),
         )
         headers = {} if cursor is None else next_link(exchange, cursor)

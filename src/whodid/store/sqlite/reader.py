@@ -156,7 +156,7 @@ class Reader:
             while rows := list(islice(cursor, _AT_ONCE)):
                 with _telling_damage("a record"):
                     records = self._decompress.all([row[3:] for row in rows])
-                found += map(_numbered, rows, records)
+                found += searching.numbered(rows, records)
                 size_bytes += sum(map(len, records))
                 if size_bytes > most_bytes:
                     return fitting(found, most_bytes)
@@ -172,10 +172,6 @@ class Reader:
         key, seq, kind, salt, commitment, dictionary, frame = row
         with _telling_damage(f"entry {seq}"):
             return Entry(seq, Kind(kind), key >> TIE_BITS, salt, commitment, self._decompress(dictionary, frame))
-
-
-def _numbered(row: tuple[Any, ...], record: bytes) -> Numbered:
-    return Numbered(row[0], _KINDS[row[1]], row[2] >> TIE_BITS, record)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ is asked for and however little there is of it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any, Final
 
 import apsw
@@ -14,7 +15,7 @@ import apsw
 from whodid.conditions import Condition, matches
 from whodid.errors import InvalidParameter
 from whodid.records import Kind, parse_record
-from whodid.store.base import AFTER_ALL, BEFORE_ALL, Found, Numbered, Position, Search
+from whodid.store.base import AFTER_ALL, BEFORE_ALL, Found, Numbered, Position, Search, fitting
 from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.expressions import MOST_VALUES, express
 from whodid.store.sqlite.time_keys import LAST_KEY, TIE_BITS, first_key
@@ -23,11 +24,15 @@ _SLICES: Final = 64
 """The first slice is so small a part of what there is."""
 
 _QUICK_SECONDS: Final = 0.05
+_AT_ONCE: Final = 100
+"""How many records are made of rows before it is looked how large they are."""
+
+_KINDS: Final = {kind.value: kind for kind in Kind}
 
 # The rowids of the index come in order by themselves. Asking for the account once more costs nothing, and means that no
 # flaw of the index could ever show an account another one's records.
 _ENTRIES: Final = """
-    SELECT s.rowid, e.seq, e.kind, e.dictionary, e.record
+    SELECT e.seq, e.kind, s.rowid, e.dictionary, e.record
     FROM search s CROSS JOIN entry e ON e.time_key = s.rowid
     WHERE s.search MATCH ? AND s.rowid BETWEEN ? AND ? AND e.account_no = ?
     ORDER BY s.rowid {order} LIMIT ?
@@ -163,54 +168,80 @@ class _Run:
 
     def page(self, slices: Slices) -> Found:
         """The page."""
+        return self._by_index(slices) if self._condition is None else self._by_record(self._condition, slices)
+
+    def _by_index(self, slices: Slices) -> Found:
+        """The page, where all that the index has is found."""
+        records: list[Numbered] = []
+        size_bytes, limit, most_bytes = 0, self._asked.limit, self._asked.most_bytes
+        for begin, end in slices:
+            between = self._past_what_is_left_out(begin, end)
+            if between is None:
+                continue
+            with closing(self._rows(_ENTRIES, *between, limit + 1 - len(records))) as rows:
+                while (some := list(islice(rows, _AT_ONCE))) and size_bytes <= most_bytes:
+                    records += numbered(some, self._read.all([row[3:] for row in some]))
+                    size_bytes = sum([len(one.record) for one in records])
+            if len(records) > limit or size_bytes > most_bytes:
+                page = fitting(records[:limit], most_bytes)
+                return Found(page, _place(page[-1]))
+        return self._so_far(records, slices.rest)
+
+    def _past_what_is_left_out(self, begin: int, end: int) -> tuple[int, int] | None:
+        """What is left of a slice; None: nothing."""
+        if not self._skip:
+            return begin, end
+        with closing(self._rows(_KEYS, begin, end, self._skip)) as rows:
+            keys = rows.fetchall()
+        self._skip -= len(keys)
+        if self._skip:
+            return None
+        key = keys[-1][0]
+        return (begin, key - 1) if self._asked.newest_first else (key + 1, end)
+
+    def _by_record(self, condition: Condition, slices: Slices) -> Found:
+        """The page, where each record that the index has must be held against the condition."""
         records: list[Numbered] = []
         room = self._asked.most_bytes
         for begin, end in slices:
-            for one in self._within(begin, end, self._asked.limit + 1 - len(records)):
-                if self._is_wanted(one):
-                    room -= len(one.record)
-                    if len(records) == self._asked.limit or (room < 0 and records):
-                        return Found(records, _place(records[-1]))
-                    records.append(one)
-                if self._condition is not None and slices.time_is_up:
-                    return self._so_far(records, _place(one))
+            with closing(self._rows(_ENTRIES, begin, end, -1)) as rows:
+                for row in rows:
+                    (one,) = numbered([row], [self._read(*row[3:])])
+                    if self._is_wanted(condition, one):
+                        room -= len(one.record)
+                        if len(records) == self._asked.limit or (room < 0 and records):
+                            return Found(records, _place(records[-1]))  # for there is more
+                        records.append(one)
+                    if slices.time_is_up:
+                        return self._so_far(records, _place(one))
         return self._so_far(records, slices.rest)
 
-    def _so_far(self, records: list[Numbered], rest: Position | None) -> Found:
-        if rest is not None and self._skip:
-            raise InvalidParameter("it takes too long to leave out so many records; narrow the time that is asked for")
-        return Found(records, rest)
-
-    def _within(self, begin: int, end: int, wanted: int) -> Iterator[Numbered]:
-        """What the index has in a slice; where that is all that is asked, so many, without what is left out."""
-        if self._condition is None and self._skip:
-            keys = list(self._rows(_KEYS, begin, end, self._skip))
-            self._skip -= len(keys)
-            if self._skip:
-                return
-            key = keys[-1][0]
-            begin, end = (begin, key - 1) if self._asked.newest_first else (key + 1, end)
-        limit = wanted if self._condition is None else -1
-        for key, seq, kind, dictionary, frame in self._rows(_ENTRIES, begin, end, limit):
-            yield Numbered(seq, Kind(kind), key >> TIE_BITS, self._read(dictionary, frame))
-
-    def _is_wanted(self, one: Numbered) -> bool:
+    def _is_wanted(self, condition: Condition, one: Numbered) -> bool:
         """Whether the condition holds, and it is not one of those that are left out."""
-        if self._condition is None:
-            return True
-        if not matches(self._condition, parse_record(one.kind, one.record)):
+        if not matches(condition, parse_record(one.kind, one.record)):
             return False
         if self._skip:
             self._skip -= 1
             return False
         return True
 
-    def _rows(self, statement: str, begin: int, end: int, limit: int) -> Iterator[Any]:
-        """Rows as they are asked for: whoever stops early has read no more."""
+    def _so_far(self, records: list[Numbered], rest: Position | None) -> Found:
+        if rest is not None and self._skip:
+            raise InvalidParameter("it takes too long to leave out so many records; narrow the time that is asked for")
+        return Found(records, rest)
+
+    def _rows(self, statement: str, begin: int, end: int, limit: int) -> Any:
+        """Rows as they are asked for, to be closed: whoever stops early has read no more."""
         order = "DESC" if self._asked.newest_first else "ASC"
         bindings = (self._text, begin, end, self._asked.account_no, limit)
-        with closing(self._connection.execute(statement.format(order=order), bindings)) as cursor:
-            yield from cursor
+        return self._connection.execute(statement.format(order=order), bindings)
+
+
+def numbered(rows: Sequence[Any], records: Sequence[bytes]) -> list[Numbered]:
+    """Records with what stands in front of them in their rows: number, kind and place in time."""
+    return [
+        Numbered(row[0], _KINDS[row[1]], row[2] >> TIE_BITS, record) for row, record in zip(rows, records, strict=True)
+    ]
 
 
 def _place(one: Numbered) -> Position:
