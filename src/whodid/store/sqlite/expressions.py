@@ -6,8 +6,9 @@ becomes whatever lets through more, never less; then each record found must be h
 (``exact`` is false).
 """
 
+import re
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from whodid.conditions import (
     FIELDS,
@@ -42,6 +43,10 @@ _MOST_TERMS = 2000
 
 _DEEPEST = 20
 """How many parentheses of an expression may be in each other: FTS5's parser knows some more."""
+
+
+_IDS: Final = ("user_id", "token_id")
+_may_begin_an_id = re.compile("[0-9a-f]{1,24}").fullmatch
 
 
 class Values(Protocol):
@@ -183,14 +188,14 @@ class _Maker:
         if len(word) >= LONGEST_WORD_TERM:  # what is longer has the same term
             self.exact = False
             terms = terms if more else []
-        for field in ("user_id", "token_id", "target_id"):
+        for field in (*_IDS, "target_id") if _may_begin_an_id(word) else ("target_id",):
             terms += self._terms(field, word, kinds)
         addresses = self._values.addresses(self._account_no, word) if Kind.ACTION in kinds else []
         return self._any([terms, self._of_addresses(addresses)], more=more)
 
     def _saying_beginning(self, start: str, kinds: Sequence[Kind], *, more: bool) -> _Part:
         starts = [word_term(self._account_no, kind, start) for kind in kinds]
-        for field in ("user_id", "token_id"):
+        for field in _IDS if _may_begin_an_id(start) else ():
             starts += self._terms(field, start, kinds)
         found = [self._values.beginning(one) for one in starts]
         if len(start) > LONGEST_WORD_TERM:

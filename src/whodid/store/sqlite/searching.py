@@ -20,7 +20,7 @@ from whodid.store.sqlite.compression import Decompressor
 from whodid.store.sqlite.expressions import MOST_VALUES, express
 from whodid.store.sqlite.time_keys import LAST_KEY, TIE_BITS, first_key
 
-_SLICES: Final = 64
+_SLICES: Final = 16
 """The first slice is so small a part of what there is."""
 
 _QUICK_SECONDS: Final = 0.05
@@ -179,11 +179,13 @@ class _Run:
             if between is None:
                 continue
             with closing(self._rows(_ENTRIES, *between, limit + 1 - len(records))) as rows:
-                while (some := list(islice(rows, _AT_ONCE))) and size_bytes <= most_bytes:
-                    records += numbered(some, self._read.all([row[3:] for row in some]))
-                    size_bytes = sum([len(one.record) for one in records])
+                while size_bytes <= most_bytes and (some := list(islice(rows, _AT_ONCE))):
+                    read = self._read.all([row[3:] for row in some])
+                    size_bytes += sum(map(len, read))
+                    records += numbered(some, read)
             if len(records) > limit or size_bytes > most_bytes:
-                page = fitting(records[:limit], most_bytes)
+                page = records[:limit]
+                page = page if size_bytes <= most_bytes else fitting(page, most_bytes)
                 return Found(page, _place(page[-1]))
         return self._so_far(records, slices.rest)
 
