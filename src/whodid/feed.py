@@ -2,8 +2,8 @@
 
 Owns how a reader waits for what comes: one task looks after the logs that somebody waits for, when this server has
 committed something, and once in a while, since other processes append, too. What many readers want at the same time is
-read once. A reader holds one chunk at a time, however slow it is. And who sifts: filters that take their time are held
-against records in few threads of their own, so that they keep neither the event loop nor other work waiting.
+read once. A reader holds a few chunks at a time, however slow it is. Filters that take their time are held against
+records in few threads of their own, so that they keep neither the event loop nor other work waiting.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Streaming: answers that are sent piece by piece, for as long as there is something to send and somebody who takes it.
 
-A piece waits until the one before has left for the network: so a slow reader costs one piece of memory, and after a
-while the connection is cut. A reader that has gone is noticed at once. How many are read at once is bounded.
+A piece waits until the one before has left for the network: so a slow reader costs the memory of a few pieces (one that
+is sent, one that is made meanwhile, and what it is made of), and after a while the connection is cut. A reader that has
+gone is noticed at once. How many are read at once is bounded.
 """
 
 import asyncio
