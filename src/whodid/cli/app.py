@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from types import FrameType
+from typing import Final, NoReturn
 
 from cyclopts import App, CycloptsError
 
@@ -55,10 +56,19 @@ app.command(verify_store.app)
 app.command(migrate.app)
 
 
+_LOCKING: Final = frozenset({"threading", "concurrent.futures.thread", "concurrent.futures._base"})
+"""Modules that an exception out of nowhere would leave with a lock taken, for which threads then wait for ever."""
+
+_POSTPONED_SECONDS: Final = 0.01
+_MOST_POSTPONED: Final = 100
+_postponed = 0
+
+
 def main() -> NoReturn:
     """Run the command that the process was called with, and exit with its status."""
     # With a handler of ours, asyncio sets none of its own, which would wait for a blocking read of standard input.
     signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)  # which is an interrupt that was postponed
     sys.exit(run(sys.argv[1:]))
 
 
@@ -86,8 +96,17 @@ def run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """End the command; a moment later where threads are just being dealt with, or a lock of theirs might stay taken."""
+    global _postponed  # noqa: PLW0603 (a signal has nothing else to keep it in)
+    modules: set[str] = set()
+    while frame is not None:
+        modules.add(frame.f_globals.get("__name__", ""))
+        frame = frame.f_back
+    if _LOCKING.isdisjoint(modules) or _postponed == _MOST_POSTPONED:
+        raise KeyboardInterrupt
+    _postponed += 1
+    signal.setitimer(signal.ITIMER_REAL, _POSTPONED_SECONDS)
 
 
 def _one_line(text: str) -> str:
